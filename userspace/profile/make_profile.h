@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Recording -> Profile: names, reasons, what is shown and what is hidden.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "userspace/profile/profile.h"
+#include "userspace/profile/recording.h"
+
+namespace stallscope {
+
+struct ProfileOptions {
+  bool idle = false;            // --idle: show Go's idle threads whole instead of one line a group
+  bool reason_root = false;     // --reason-root
+  bool kernel_only = false;     // --kernel
+  bool user_only = false;       // --user
+  std::vector<std::string> include;  // -I: keep stacks with a frame that matches one of these
+  std::vector<std::string> exclude;  // -X: drop stacks with a frame that matches one of these
+};
+
+// Fails with InvalidArgument when a regular expression does not compile; the message names it.
+absl::StatusOr<Profile> MakeProfile(const Recording& recording, const ProfileOptions& options);
+
+}  // namespace stallscope

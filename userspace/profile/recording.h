@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A Recording is what one run of `stallscope record` measured, before names are chosen: raw stacks, raw reasons, sums,
+// the address spaces they belong to, and the names of every address that occurs. It is a plain value: the collectors
+// fill it, capture.h writes and reads it as a .raw file, and make_profile.h turns it into a Profile. Nothing in it
+// needs the kernel, root, or a live process.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "symbolizer/frame.h"
+
+namespace stallscope {
+
+// Index into Recording::spaces. The kernel is a space of its own.
+using SpaceIndex = uint32_t;
+inline constexpr SpaceIndex kKernelSpace = 0xffffffff;
+
+// One file mapping of an address space, executable ones only.
+struct Mapping {
+  uint64_t start = 0;        // first address
+  uint64_t end = 0;          // one past the last
+  uint64_t file_offset = 0;  // of `start`
+  std::string path;          // as the target sees it; "[vdso]" and "" (anonymous) occur
+  std::string build_id;      // lower-case hex; empty when the file has none
+  bool operator==(const Mapping&) const = default;
+};
+
+// One life of one program in one process: (tgid, start time, exec count).
+struct AddressSpace {
+  uint32_t tgid = 0;           // as the user sees it (translated to our own pid namespace)
+  uint64_t start_boot_ns = 0;  // process start, CLOCK_BOOTTIME
+  uint32_t exec_id = 0;        // counts execs
+  std::string comm;            // of the process (thread group leader)
+  std::string exe;             // path of the executable as the target sees it
+  std::string go_version;      // "go1.22.3"; empty when not a Go program
+  std::vector<Mapping> mappings;
+  bool operator==(const AddressSpace&) const = default;
+};
+
+enum class SegmentKind : uint8_t { kKernel = 0, kUser = 1, kGoroutine = 2, kMarker = 3 };
+
+struct StackAddress {
+  uint64_t value = 0;
+  bool is_return = false;  // a return address: the call is before it, so names are looked up at value - 1
+  bool guessed = false;    // reached by a rule that cannot be proven (a frame pointer below code that keeps none)
+  auto operator<=>(const StackAddress&) const = default;
+};
+
+// A run of addresses of one kind, innermost first.
+struct Segment {
+  SegmentKind kind = SegmentKind::kUser;
+  SpaceIndex space = 0;  // kKernelSpace for kKernel; not used by kMarker
+  std::vector<StackAddress> addresses;
+  std::string marker;  // kMarker only, printed in brackets: "caller unknown", "stack lost"
+  auto operator<=>(const Segment&) const = default;
+};
+
+// Why a user walk ended. kComplete: at the outermost frame. The rest end early and are counted in the summary.
+enum class StackEnd : uint8_t {
+  kComplete = 0,     // frame pointer 0, goexit, or another proven root
+  kNone = 1,         // no user part at all (kernel thread, --kernel)
+  kFull = 2,         // more frames than the walker keeps (127)
+  kUnreadable = 3,   // the target's memory could not be read (paged out, or not a stack)
+  kLeftStack = 4,    // the next frame pointer does not lie above this one on the same stack
+  kNotACall = 5,     // the word taken for a return address does not follow a call instruction
+  kLost = 6,         // the stack map was full
+  kMoved = 7,        // the thread ran while its stack was being read from outside
+};
+
+// Segments innermost first: kernel, then user (C), then goroutine.
+struct Stack {
+  std::vector<Segment> segments;
+  StackEnd end = StackEnd::kComplete;
+  auto operator<=>(const Stack&) const = default;
+};
+
+// What a file descriptor of a blocked read, write, send or receive was.
+enum class FileType : uint8_t { kUnknown = 0, kPipe, kSocket, kTty, kRegular, kOther };
+
+// What the kernel said about a wait; user space names the reason (reason.h).
+struct RawReason {
+  int32_t syscall = -1;     // number in the table of the machine (x86-64, arm64), -1 outside a system call
+  uint32_t task_state = 0;  // TASK_* bits of the switch-out, TASK_FREEZABLE masked
+  bool in_iowait = false;
+  bool kernel_thread = false;
+  FileType file = FileType::kUnknown;
+  auto operator<=>(const RawReason&) const = default;
+};
+
+// A sum of equal waits. `values` run parallel to the columns of the event it belongs to.
+struct Sample {
+  SpaceIndex space = 0;
+  uint32_t tid = 0;         // 0 unless recorded with --threads
+  std::string thread_name;  // empty unless recorded with --threads
+  uint32_t stack = 0;       // index into Recording::stacks
+  RawReason reason;
+  std::vector<std::optional<int64_t>> values;
+};
+
+struct Column {
+  std::string name;  // "time", "runq", "count"
+  std::string unit;  // "ns", "count", "bytes", "segments"
+  bool operator==(const Column&) const = default;
+};
+
+struct RecordedEvent {
+  std::string name;  // "offcpu"
+  std::vector<Column> columns;
+  std::vector<Sample> samples;
+  std::string mechanism;  // "tp_btf sched_switch, sched_waking"
+};
+
+// One kind of loss: named, counted, with the knob that mends it. Only losses with count > 0 are kept.
+struct Loss {
+  std::string event;                // "offcpu"
+  std::string name;                 // "stack map full", "start unknown", "process gone"
+  uint64_t count = 0;               // waits (or samples) touched
+  std::optional<uint64_t> time_ns;  // their time, where it is known
+  std::string remedy;               // "--stacks 65536"; may be empty
+  bool dropped = false;             // true: the time is missing from the samples; false: only a name or a stack is
+};
+
+// A thread that was blocked for the whole recording.
+struct HungThread {
+  SpaceIndex space = 0;
+  uint32_t tid = 0;
+  std::string name;
+  uint32_t stack = 0;
+  RawReason reason;
+};
+
+// The ledger's own totals of one process, to hold the samples against.
+struct ProcessTotals {
+  SpaceIndex space = 0;
+  uint64_t running_ns = 0;
+  uint64_t runnable_ns = 0;
+  uint64_t blocked_ns = 0;
+  uint64_t switches = 0;
+};
+
+struct Cost {
+  uint64_t own_cpu_ns = 0;                    // CPU of this process, recording and writing
+  std::optional<uint64_t> kernel_ns;          // CPU inside our kernel programs, when BPF statistics could be had
+  uint64_t kernel_runs = 0;
+  uint64_t map_bytes = 0;                     // memory of the kernel maps
+  uint64_t rss_bytes = 0;                     // our peak resident set
+};
+
+// Key of the name table.
+struct NamedAddress {
+  SpaceIndex space = 0;
+  uint64_t address = 0;
+  bool is_return = false;
+  auto operator<=>(const NamedAddress&) const = default;
+};
+
+struct Recording {
+  std::string tool_version;
+  std::string target;             // "-p 4242 (etcd)", as the summary prints it
+  uint64_t start_mono_ns = 0;     // CLOCK_MONOTONIC
+  int64_t start_unix_ns = 0;      // CLOCK_REALTIME
+  uint64_t duration_ns = 0;
+  bool per_thread = false;
+  std::vector<AddressSpace> spaces;
+  std::vector<Stack> stacks;      // distinct
+  std::vector<RecordedEvent> events;
+  std::vector<Loss> losses;
+  std::vector<HungThread> hung;
+  std::vector<ProcessTotals> totals;
+  std::vector<std::string> notes;  // lines the summary repeats: an exec, an exit, a repaired count
+  Cost cost;
+  // Names of every address that occurs in `stacks`, innermost (inlined) first. An address without a name is absent.
+  std::map<NamedAddress, std::vector<symbolizer::Frame>> names;
+};
+
+}  // namespace stallscope
