@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel types that our programs touch, and of each only the members that they read. Offsets are relocated at load
+ * (CO-RE), so one object serves every kernel with BTF; a `___suffix` names another shape of the same type in some
+ * kernel, chosen with bpf_core_field_exists().
+ */
+#ifndef STALLSCOPE_BPF_KERNEL_TYPES_H
+#define STALLSCOPE_BPF_KERNEL_TYPES_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+typedef _Bool bool;
+#define true 1
+#define false 0
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct sched_info {
+	unsigned long long last_arrival; /* rq clock at the last switch-in */
+};
+
+struct thread_struct {
+	unsigned long fsbase; /* x86 */
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+struct inode {
+	unsigned short i_mode;
+	u32 i_rdev;
+};
+
+struct file {
+	struct inode *f_inode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live; /* threads that have not yet entered do_exit() */
+};
+
+struct task_struct {
+	unsigned int __state; /* `state`, a long, before 5.14 */
+	int on_cpu;
+	unsigned int flags;
+	int pid;
+	int tgid;
+	u32 self_exec_id; /* counts execs; set before the new program runs */
+	unsigned in_iowait : 1;
+	char comm[16];
+	u64 start_boottime;
+	unsigned long nvcsw;
+	unsigned long nivcsw;
+	struct task_struct *group_leader;
+	struct task_struct *real_parent;
+	struct pid *thread_pid;
+	struct sched_info sched_info;
+	struct files_struct *files;
+	struct signal_struct *signal;
+	struct thread_struct thread;
+};
+
+struct linux_binprm;
+
+struct pt_regs {
+	unsigned long bp;
+	unsigned long di;
+	unsigned long orig_ax;
+	unsigned long ip;
+	unsigned long cs;
+	unsigned long sp;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	u64 session_id;
+	u64 seq_num;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+#pragma clang attribute pop
+
+/* include/linux/sched.h; the values below are the same in every kernel with BTF that has them. */
+#define TASK_RUNNING 0x0000
+#define TASK_DEAD 0x0080
+#define TASK_FREEZABLE 0x2000 /* 6.1: a modifier of a blocked state, no state of its own */
+
+#define PF_IO_WORKER 0x00000010
+#define PF_KTHREAD 0x00200000
+
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+#define S_IFCHR 0020000
+#define S_IFIFO 0010000
+#define S_IFREG 0100000
+
+#endif

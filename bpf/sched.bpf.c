@@ -1,0 +1,706 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The ledger: for each thread of the target, what it is doing (running, runnable, blocked), since when, with which
+ * stack, and the totals of each. Everything about threads and time is read off it, so no two figures can disagree.
+ *
+ *   running --switch-out, not preempted, state != running--> blocked
+ *   running --switch-out otherwise--> runnable
+ *   blocked --sched_waking--> blocked, woken (its run-queue time begins)
+ *   any     --switch-in--> running; a wait that ended is summed by (stacks, raw reason)
+ *
+ * Switch events can be missing (a kernel drops them when tracing programs nest). A switch-out of a thread that is not
+ * held as running means a missed switch-in: the scheduler's own record of it, sched_info.last_arrival, closes the gap;
+ * without one the time is counted as unknown. It is never booked as run queue.
+ *
+ * The user stack is walked at the switch-out, while its memory is at hand; the kernel stack at the switch-in, by
+ * bpf_get_task_stack() on the thread that has not run yet: cheaper, cleaner, and only for waits that are kept.
+ */
+#include "kernel_types.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "target.h"
+#include "walk.h"
+#include "wire.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* --- knobs ------------------------------------------------------------------------------------------------------- */
+
+const volatile u64 min_ns = 0;
+const volatile u64 max_ns = ~0ull;
+const volatile u32 per_thread = 0;
+const volatile u32 any_go = 0; /* some target may be a Go program */
+
+/* The recording is the time in [start_ns, stop_ns). Before and after it the ledger moves, but books nothing. */
+volatile u64 start_ns = ~0ull;
+volatile u64 stop_ns = ~0ull;
+volatile u32 generation = 0; /* which of the two sample maps is written */
+
+/* The layout of the one target (TARGET_ONE), so that it costs no look-up. */
+struct go_layout one_go = {};
+
+/* The iterator's orders. */
+volatile u32 pass = PASS_OPEN;
+const volatile u32 pid_namespace_inum = 0;
+
+/* --- maps -------------------------------------------------------------------------------------------------------- */
+
+enum thread_state { THREAD_RUNNING = 1, THREAD_RUNNABLE = 2, THREAD_WAITING = 3, THREAD_DEAD = 4 };
+
+struct ledger {
+	u64 since; /* the last change of state */
+	u64 woken; /* THREAD_WAITING: the wake-up; 0 before it */
+	u64 user_stack;
+	struct space_key space; /* as of the last switch-out */
+	struct space_totals totals;
+	u32 state;
+	s32 syscall;
+	u32 task_state;
+	u32 flags; /* SAMPLE_* */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ledger);
+} ledgers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct stack);
+} stacks SEC(".maps");
+
+struct sample_map {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct sample_key);
+	__type(value, struct sample_value);
+} samples_0 SEC(".maps"), samples_1 SEC(".maps");
+
+/* Updating a map of maps makes the kernel wait for every running program: the barrier between two generations. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__array(values, struct {
+		__uint(type, BPF_MAP_TYPE_ARRAY);
+		__uint(max_entries, 1);
+		__type(key, u32);
+		__type(value, u32);
+	});
+} barrier SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct space_key);
+	__type(value, struct space_totals);
+} totals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u32); /* tgid */
+	__type(value, struct go_layout);
+} go_layouts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, LEDGER_COUNTERS);
+	__type(key, u32);
+	__type(value, u64);
+} counters SEC(".maps");
+
+/* Where a stack is put together. sched_switch runs with interrupts off, so one a CPU is enough for it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct stack);
+} scratch SEC(".maps");
+
+/* The iterator can be preempted by a switch on its own CPU: it has its own. One runs at a time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct stack);
+} iterator_scratch SEC(".maps");
+
+/* What the scheduler's clock lags CLOCK_MONOTONIC by, a CPU. */
+struct clock_offset {
+	u64 offset_ns;
+	u64 measured_ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct clock_offset);
+} clock_offsets SEC(".maps");
+
+/* --- small parts ------------------------------------------------------------------------------------------------- */
+
+static __always_inline void count(u32 counter, u64 by)
+{
+	u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		__sync_fetch_and_add(value, by);
+}
+
+/* The part of [from, to) that lies inside the recording. */
+static __always_inline u64 recorded(u64 from, u64 to)
+{
+	u64 start = start_ns, stop = stop_ns;
+
+	if (from < start)
+		from = start;
+	if (to > stop)
+		to = stop;
+	return to > from ? to - from : 0;
+}
+
+static __always_inline void name_space(struct task_struct *task, struct space_key *space)
+{
+	space->tgid = task->tgid;
+	space->exec_id = task->self_exec_id;
+	space->start_boot_ns = task->group_leader->start_boottime;
+}
+
+static __always_inline void add_totals(struct ledger *ledger)
+{
+	struct space_totals *sum = bpf_map_lookup_elem(&totals, &ledger->space);
+
+	if (!sum) {
+		struct space_totals zero = {};
+
+		bpf_map_update_elem(&totals, &ledger->space, &zero, BPF_NOEXIST);
+		sum = bpf_map_lookup_elem(&totals, &ledger->space);
+		if (!sum)
+			return;
+	}
+	__sync_fetch_and_add(&sum->running_ns, ledger->totals.running_ns);
+	__sync_fetch_and_add(&sum->runnable_ns, ledger->totals.runnable_ns);
+	__sync_fetch_and_add(&sum->blocked_ns, ledger->totals.blocked_ns);
+	__sync_fetch_and_add(&sum->unknown_ns, ledger->totals.unknown_ns);
+	__sync_fetch_and_add(&sum->switches, ledger->totals.switches);
+	__builtin_memset(&ledger->totals, 0, sizeof(ledger->totals));
+}
+
+static __always_inline u64 keep_stack(u64 id, struct stack *stack)
+{
+	if (id == STACK_NONE || bpf_map_lookup_elem(&stacks, &id))
+		return id;
+	if (bpf_map_update_elem(&stacks, &id, stack, BPF_NOEXIST)) {
+		if (bpf_map_lookup_elem(&stacks, &id)) /* another CPU was faster */
+			return id;
+		count(LEDGER_STACK_MAP_FULL, 1);
+		return STACK_LOST;
+	}
+	count(LEDGER_STACKS_KEPT, 1);
+	return id;
+}
+
+/* --- the raw reason ---------------------------------------------------------------------------------------------- */
+
+/* System calls on a file descriptor in their first argument whose reason is the file's type (x86-64 numbers). */
+static __always_inline bool waits_on_file(s32 nr)
+{
+	switch (nr) {
+	case 0:   /* read */
+	case 1:   /* write */
+	case 17:  /* pread64 */
+	case 18:  /* pwrite64 */
+	case 19:  /* readv */
+	case 20:  /* writev */
+	case 40:  /* sendfile */
+	case 44:  /* sendto */
+	case 45:  /* recvfrom */
+	case 46:  /* sendmsg */
+	case 47:  /* recvmsg */
+	case 275: /* splice */
+	case 295: /* preadv */
+	case 296: /* pwritev */
+	case 299: /* recvmmsg */
+	case 307: /* sendmmsg */
+	case 327: /* preadv2 */
+	case 328: /* pwritev2 */
+		return true;
+	}
+	return false;
+}
+
+static __always_inline u32 file_type(struct task_struct *task, s32 nr, u64 fd)
+{
+	struct files_struct *files;
+	struct fdtable *table;
+	struct file **slots, *file = NULL;
+	u16 mode;
+
+	if (!waits_on_file(nr))
+		return WIRE_FILE_UNKNOWN;
+	files = BPF_CORE_READ(task, files);
+	if (!files)
+		return WIRE_FILE_UNKNOWN;
+	table = BPF_CORE_READ(files, fdt);
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return WIRE_FILE_UNKNOWN;
+	slots = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), slots + fd) || !file)
+		return WIRE_FILE_UNKNOWN;
+	mode = BPF_CORE_READ(file, f_inode, i_mode);
+	switch (mode & S_IFMT) {
+	case S_IFIFO:
+		return WIRE_FILE_PIPE;
+	case S_IFSOCK:
+		return WIRE_FILE_SOCKET;
+	case S_IFREG:
+		return WIRE_FILE_REGULAR;
+	case S_IFCHR: {
+		/* Majors of terminals: 4 tty, 5 /dev/tty and console, 136 to 143 pseudo terminals. */
+		u32 major = BPF_CORE_READ(file, f_inode, i_rdev) >> 20;
+
+		return major == 4 || major == 5 || (major >= 136 && major <= 143) ? WIRE_FILE_TTY : WIRE_FILE_OTHER;
+	}
+	}
+	return WIRE_FILE_OTHER;
+}
+
+static __always_inline u32 task_flags(struct task_struct *task)
+{
+	u32 flags = 0;
+
+	if (BPF_CORE_READ_BITFIELD(task, in_iowait))
+		flags |= SAMPLE_IN_IOWAIT;
+	if (task->flags & (PF_KTHREAD | PF_IO_WORKER))
+		flags |= SAMPLE_KERNEL_THREAD;
+	return flags;
+}
+
+/* --- booking ----------------------------------------------------------------------------------------------------- */
+
+/* Books a wait of [ledger->since, until) with a run-queue part of `runq_ns` after it. */
+static __always_inline void book_wait(struct task_struct *task, struct ledger *ledger, u64 until, u64 runq_ns,
+				      u64 kernel_stack)
+{
+	u64 blocked_ns = recorded(ledger->since, until);
+	struct sample_key key = {
+		.space = ledger->space,
+		.user_stack = ledger->user_stack,
+		.kernel_stack = kernel_stack,
+		.tid = per_thread ? task->pid : 0,
+		.syscall = ledger->syscall,
+		.state = ledger->task_state,
+		.flags = ledger->flags,
+	};
+	struct sample_value *value;
+	void *map = generation ? (void *)&samples_1 : (void *)&samples_0;
+
+	value = bpf_map_lookup_elem(map, &key);
+	if (!value) {
+		struct sample_value zero = {};
+
+		if (!(ledger->flags & SAMPLE_KERNEL_THREAD)) {
+			struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+			zero.file_type = file_type(task, ledger->syscall, regs->di);
+		}
+		bpf_map_update_elem(map, &key, &zero, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(map, &key);
+		if (!value) {
+			count(LEDGER_SAMPLE_MAP_FULL, 1);
+			count(LEDGER_SAMPLE_MAP_FULL_NS, blocked_ns);
+			return;
+		}
+	}
+	__sync_fetch_and_add(&value->blocked_ns, blocked_ns);
+	__sync_fetch_and_add(&value->runq_ns, runq_ns);
+	__sync_fetch_and_add(&value->count, 1);
+}
+
+/* Is a wait of this length one that was asked for? Counts those that are not. */
+static __always_inline bool wanted(u64 blocked_ns, u64 recorded_ns)
+{
+	if (blocked_ns < min_ns) {
+		count(LEDGER_BELOW_MIN, 1);
+		count(LEDGER_BELOW_MIN_NS, recorded_ns);
+		return false;
+	}
+	if (blocked_ns > max_ns) {
+		count(LEDGER_ABOVE_MAX, 1);
+		count(LEDGER_ABOVE_MAX_NS, recorded_ns);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Ends the wait or the run-queue stay that the ledger holds, at `now`. `stack` is room for the kernel stack; NULL when
+ * it cannot be had any more.
+ */
+static __always_inline void end_off_cpu(struct task_struct *task, struct ledger *ledger, u64 now, struct stack *stack)
+{
+	u64 until, blocked_ns, runq_ns, kernel_stack = STACK_MISSED;
+
+	if (ledger->state == THREAD_RUNNABLE) {
+		ledger->totals.runnable_ns += recorded(ledger->since, now);
+		return;
+	}
+	/* A switch-in without a wake-up is tolerated: all of it was blocked. */
+	until = ledger->woken ? ledger->woken : now;
+	if (until > now)
+		until = now;
+	blocked_ns = recorded(ledger->since, until);
+	runq_ns = recorded(until, now);
+	ledger->totals.blocked_ns += blocked_ns;
+	ledger->totals.runnable_ns += runq_ns;
+	if (now <= start_ns)
+		return;
+	count(LEDGER_WAITS, 1);
+	if (!wanted(until - ledger->since, blocked_ns))
+		return;
+	if (stack)
+		kernel_stack = keep_stack(walk_kernel_stack(task, stack), stack);
+	book_wait(task, ledger, until, runq_ns, kernel_stack);
+}
+
+/* --- switches ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * The switch-in of a running thread at `since` is known to both clocks: remember how far they are apart. The scheduler's
+ * clock may differ from CPU to CPU and drift, so it is measured where it is used, ten times a second.
+ */
+static __always_inline void measure_clock(struct task_struct *task, u64 since, u64 now)
+{
+	u32 zero = 0;
+	struct clock_offset *clock = bpf_map_lookup_elem(&clock_offsets, &zero);
+
+	if (!clock || now - clock->measured_ns < 100000000)
+		return;
+	clock->offset_ns = since - task->sched_info.last_arrival;
+	clock->measured_ns = now;
+}
+
+/* When the scheduler says that the running `task` came to this CPU; 0 when its clock is not known here yet. */
+static __always_inline u64 last_arrival(struct task_struct *task)
+{
+	u32 zero = 0;
+	struct clock_offset *clock = bpf_map_lookup_elem(&clock_offsets, &zero);
+
+	if (!clock || !clock->measured_ns || !task->sched_info.last_arrival)
+		return 0;
+	return task->sched_info.last_arrival + clock->offset_ns;
+}
+
+/* The switch-in of `task` was never seen. Closes what the ledger holds at the time that the scheduler wrote down. */
+static __always_inline void repair_switch_in(struct task_struct *task, struct ledger *ledger, u64 now)
+{
+	u64 arrived = last_arrival(task);
+
+	if (arrived < ledger->since || arrived > now) {
+		u64 unknown_ns = recorded(ledger->since, now);
+
+		count(LEDGER_START_UNKNOWN, 1);
+		count(LEDGER_UNKNOWN_NS, unknown_ns);
+		ledger->totals.unknown_ns += unknown_ns;
+		ledger->since = now;
+		return;
+	}
+	count(LEDGER_SWITCH_IN_REPAIRED, 1);
+	end_off_cpu(task, ledger, arrived, NULL);
+	ledger->since = arrived;
+}
+
+static __always_inline const struct go_layout *go_layout_of(u32 tgid)
+{
+	if (!any_go)
+		return NULL;
+	if (target_mode == TARGET_ONE)
+		return &one_go;
+	return bpf_map_lookup_elem(&go_layouts, &tgid);
+}
+
+static __always_inline void switch_out(struct task_struct *task, bool preempted, u32 task_state, u64 now)
+{
+	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct stack *stack;
+	u32 zero = 0;
+
+	if (!ledger) {
+		count(LEDGER_NO_STORAGE, 1);
+		return;
+	}
+	if (ledger->state == THREAD_RUNNING) {
+		measure_clock(task, ledger->since, now);
+	} else if (ledger->state) {
+		repair_switch_in(task, ledger, now);
+	} else {
+		/* First sight, on its way out: it has been running since before, at the earliest since the start. */
+		u64 arrived = last_arrival(task);
+
+		ledger->since = arrived && arrived < now ? arrived : start_ns;
+		if (ledger->since > now)
+			ledger->since = now;
+	}
+	if (!ledger->space.tgid || ledger->space.exec_id != task->self_exec_id) {
+		if (ledger->space.tgid)
+			add_totals(ledger);
+		name_space(task, &ledger->space);
+	}
+	ledger->totals.running_ns += recorded(ledger->since, now);
+	ledger->totals.switches++;
+	ledger->since = now;
+	if (task_state & TASK_DEAD) {
+		add_totals(ledger);
+		ledger->state = THREAD_DEAD;
+		return;
+	}
+	task_state &= ~TASK_FREEZABLE;
+	if (preempted || task_state == TASK_RUNNING) {
+		ledger->state = THREAD_RUNNABLE;
+		return;
+	}
+	ledger->state = THREAD_WAITING;
+	ledger->woken = 0;
+	ledger->task_state = task_state;
+	ledger->flags = task_flags(task);
+	ledger->syscall = -1;
+	ledger->user_stack = STACK_NONE;
+	if (ledger->flags & SAMPLE_KERNEL_THREAD)
+		return;
+	stack = bpf_map_lookup_elem(&scratch, &zero);
+	if (stack) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		ledger->syscall = (s32)regs->orig_ax;
+		ledger->user_stack = keep_stack(
+			walk_user_stack(regs, task->thread.fsbase, go_layout_of(task->tgid), stack), stack);
+	}
+}
+
+static __always_inline void switch_in(struct task_struct *task, u64 now)
+{
+	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	u32 zero = 0;
+
+	if (!ledger) {
+		count(LEDGER_NO_STORAGE, 1);
+		return;
+	}
+	if (ledger->state == THREAD_RUNNING) {
+		u64 unknown_ns = recorded(ledger->since, now);
+
+		count(LEDGER_END_UNKNOWN, 1);
+		count(LEDGER_UNKNOWN_NS, unknown_ns);
+		ledger->totals.unknown_ns += unknown_ns;
+	} else if (ledger->state) {
+		end_off_cpu(task, ledger, now, bpf_map_lookup_elem(&scratch, &zero));
+	} else {
+		name_space(task, &ledger->space);
+	}
+	ledger->state = THREAD_RUNNING;
+	ledger->since = now;
+}
+
+static __always_inline int on_switch(bool preempted, struct task_struct *prev, struct task_struct *next, u32 prev_state)
+{
+	bool out = is_target(prev->tgid), in = is_target(next->tgid);
+	u64 now;
+
+	if (!out && !in)
+		return 0;
+	now = bpf_ktime_get_ns();
+	if (now >= stop_ns)
+		return 0;
+	if (out)
+		switch_out(prev, preempted, prev_state, now);
+	if (in)
+		switch_in(next, now);
+	return 0;
+}
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next, unsigned int prev_state)
+{
+	return on_switch(preempt, prev, next, prev_state);
+}
+
+/* Before 5.18 the tracepoint does not carry the state. */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switch_3, bool preempt, struct task_struct *prev, struct task_struct *next)
+{
+	return on_switch(preempt, prev, next, prev->__state);
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(sched_waking, struct task_struct *task)
+{
+	struct ledger *ledger;
+
+	if (!is_target(task->tgid))
+		return 0;
+	ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
+	if (ledger && ledger->state == THREAD_WAITING && !ledger->woken)
+		ledger->woken = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* --- passes over the threads that wait --------------------------------------------------------------------------- */
+
+static __always_inline void report(struct seq_file *seq, struct task_struct *task, struct ledger *ledger, u32 flags,
+				   u64 kernel_stack)
+{
+	struct thread_record record = {};
+
+	record.space = ledger->space;
+	record.tid = task->pid;
+	record.flags = flags;
+	record.switches = task->nvcsw + task->nivcsw;
+	record.user_stack = ledger->user_stack;
+	record.kernel_stack = kernel_stack;
+	record.syscall = ledger->syscall;
+	record.state = ledger->task_state;
+	record.sample_flags = ledger->flags;
+	if (!(ledger->flags & SAMPLE_KERNEL_THREAD)) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		record.ip = regs->ip;
+		record.sp = regs->sp;
+		record.bp = regs->bp;
+		record.fsbase = task->thread.fsbase;
+		record.file_type = file_type(task, ledger->syscall, regs->di);
+	}
+	__builtin_memcpy(record.comm, task->comm, sizeof(record.comm));
+	bpf_seq_write(seq, &record, sizeof(record));
+}
+
+/* Puts a thread into the ledger that has not switched since sched_switch was attached. */
+static __always_inline void open_thread(struct seq_file *seq, struct task_struct *task, u64 now)
+{
+	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
+	u32 task_state = task->__state & ~TASK_FREEZABLE;
+
+	if (ledger || task->on_cpu || (task_state & TASK_DEAD))
+		return;
+	ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!ledger) {
+		count(LEDGER_NO_STORAGE, 1);
+		return;
+	}
+	if (ledger->state) /* it switched this very moment */
+		return;
+	name_space(task, &ledger->space);
+	ledger->since = now;
+	if (task_state == TASK_RUNNING) {
+		ledger->state = THREAD_RUNNABLE;
+		return;
+	}
+	ledger->task_state = task_state;
+	ledger->flags = task_flags(task);
+	ledger->syscall = -1;
+	if (!(ledger->flags & SAMPLE_KERNEL_THREAD)) {
+		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+		ledger->syscall = (s32)regs->orig_ax;
+		ledger->user_stack = STACK_PROMISE | (u32)task->pid;
+	}
+	ledger->state = THREAD_WAITING;
+	report(seq, task, ledger, THREAD_BLOCKED, STACK_NONE);
+}
+
+/* Books what is still going on at the end. */
+static __always_inline void close_thread(struct seq_file *seq, struct task_struct *task, struct ledger *ledger, u64 stop)
+{
+	u32 zero = 0;
+	struct stack *stack = bpf_map_lookup_elem(&iterator_scratch, &zero);
+	u64 kernel_stack = STACK_MISSED;
+
+	if (ledger->state == THREAD_RUNNING) {
+		ledger->totals.running_ns += recorded(ledger->since, stop);
+	} else if (ledger->state == THREAD_WAITING && !ledger->woken) {
+		u64 blocked_ns = recorded(ledger->since, stop);
+
+		ledger->totals.blocked_ns += blocked_ns;
+		if (blocked_ns) {
+			count(LEDGER_WAITS, 1);
+			if (stack && !task->on_cpu && task->__state != TASK_RUNNING)
+				kernel_stack = keep_stack(walk_kernel_stack(task, stack), stack);
+			if (wanted(stop - ledger->since, blocked_ns))
+				book_wait(task, ledger, stop, 0, kernel_stack);
+			if (ledger->since <= start_ns)
+				report(seq, task, ledger, THREAD_BLOCKED | THREAD_WHOLE_TIME, kernel_stack);
+		}
+	} else if (ledger->state != THREAD_DEAD) {
+		end_off_cpu(task, ledger, stop, NULL);
+	}
+	add_totals(ledger);
+	ledger->state = THREAD_DEAD;
+}
+
+SEC("iter/task")
+int iterate_threads(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct ledger *ledger;
+
+	if (!task || !is_target(task->tgid))
+		return 0;
+	if (pass == PASS_OPEN) {
+		open_thread(ctx->meta->seq, task, bpf_ktime_get_ns());
+		return 0;
+	}
+	ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
+	if (!ledger)
+		return 0;
+	if (pass == PASS_VERIFY) {
+		if (ledger->state == THREAD_WAITING && (ledger->user_stack & STACK_PROMISE))
+			report(ctx->meta->seq, task, ledger, THREAD_BLOCKED, STACK_NONE);
+		return 0;
+	}
+	close_thread(ctx->meta->seq, task, ledger, stop_ns);
+	return 0;
+}
+
+/* --- pid namespaces ---------------------------------------------------------------------------------------------- */
+
+/* Reports each task that is visible in the namespace `pid_namespace_inum`, with both of its numbers. */
+SEC("iter/task")
+int translate_pids(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct pid_record record = {};
+	struct pid *pid, *leader;
+	struct upid seen = {}, seen_leader = {};
+	u32 level;
+
+	if (!task)
+		return 0;
+	pid = task->thread_pid;
+	leader = task->group_leader->thread_pid;
+	for (level = 0; level < 32; level++) {
+		if (level > BPF_CORE_READ(pid, level))
+			return 0;
+		bpf_probe_read_kernel(&seen, sizeof(seen), &pid->numbers[level]);
+		if (BPF_CORE_READ(seen.ns, ns.inum) == pid_namespace_inum)
+			break;
+	}
+	if (level == 32)
+		return 0;
+	bpf_probe_read_kernel(&seen_leader, sizeof(seen_leader), &leader->numbers[level]);
+	record.tid = task->pid;
+	record.tgid = task->tgid;
+	record.ns_tid = seen.nr;
+	record.ns_tgid = seen_leader.nr;
+	bpf_seq_write(ctx->meta->seq, &record, sizeof(record));
+	return 0;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The stack walker. It follows frame pointers through the memory of the current task, as it stands at a switch-out,
+ * and keeps what user space needs to judge each step:
+ *
+ *   - the word at the stack pointer, when it follows a call instruction: the caller of a leaf without a frame (system
+ *     call wrappers in libc, Syscall6 in Go). Only unwind tables can prove that it is; user space has them.
+ *   - the goroutine below a system stack: C called through cgo, or the runtime itself, runs on another stack (g0).
+ *     There the chain is cut at the stack's bounds, and the walk goes on where the goroutine left off (curg.sched).
+ *   - why the walk ended.
+ */
+#ifndef STALLSCOPE_BPF_WALK_H
+#define STALLSCOPE_BPF_WALK_H
+
+#include "kernel_types.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+
+#include "wire.h"
+
+#define USER_ADDRESS_MAX 0x7fffffffffffull
+#define USER_CODE_SEGMENT_32 0x23
+/* A frame chain on a stack of unknown bounds may reach this far. */
+#define STACK_REACH (64ull << 20)
+
+const volatile u64 hash_seed = 0;
+
+static __always_inline u64 hash_step(u64 hash, u64 word)
+{
+	hash = (hash ^ word) * 0x9e3779b97f4a7c15ull;
+	return hash ^ (hash >> 32);
+}
+
+static __always_inline u64 hash_to_id(u64 hash)
+{
+	hash &= ~STACK_PROMISE;
+	return hash < STACK_ID_FIRST ? hash + STACK_ID_FIRST : hash;
+}
+
+/* Does a call instruction end right before `address`? One read of the eight bytes before it. */
+static __always_inline bool follows_call(u64 address)
+{
+	u64 code = 0;
+
+	if (address < 4096 + 8 || address > USER_ADDRESS_MAX)
+		return false;
+	if (bpf_probe_read_user(&code, sizeof(code), (void *)(address - 8)))
+		return false;
+#define CODE_BYTE(back) ((code >> (8 * (8 - (back)))) & 0xff)
+#define CALL_INDIRECT(back) (CODE_BYTE(back) == 0xff && (CODE_BYTE((back) - 1) & 0x38) == 0x10)
+	return CODE_BYTE(5) == 0xe8 || CALL_INDIRECT(2) || CALL_INDIRECT(3) || CALL_INDIRECT(4) ||
+	       CALL_INDIRECT(6) || CALL_INDIRECT(7);
+#undef CALL_INDIRECT
+#undef CODE_BYTE
+}
+
+/* The stretch of memory that a frame chain may lie in, and where it stands. */
+struct walk {
+	u64 low, limit; /* the next frame pointer is in [low, limit) */
+	u64 bp;
+	/* the goroutine to go on with when this stack ends; 0: none */
+	u64 goroutine;
+};
+
+/* Finds the stack bounds of a Go thread, and the goroutine below when the thread is not on it. */
+static __always_inline void find_goroutine(u64 fsbase, u64 sp, const struct go_layout *go, struct walk *walk,
+					   struct stack *out)
+{
+	u64 g = 0, curg = 0, gsignal = 0;
+	struct {
+		u64 low, high, between[4], m;
+	} g_head = {};
+
+	if (bpf_probe_read_user(&g, sizeof(g), (void *)(fsbase + go->g_tls)) || !g ||
+	    bpf_probe_read_user(&g_head, sizeof(g_head), (void *)g) || !g_head.m ||
+	    bpf_probe_read_user(&curg, sizeof(curg), (void *)(g_head.m + go->m_curg))) {
+		out->flags |= STACK_GO_UNKNOWN;
+		return;
+	}
+	if (sp >= g_head.low && sp < g_head.high)
+		walk->limit = g_head.high;
+	if (!curg) {
+		out->flags |= STACK_GO_NO_G;
+		return;
+	}
+	if (curg == g) {
+		out->goroutine_at = 0;
+		return;
+	}
+	/* In a signal handler curg.sched is an old one: the interrupted place is not known from here. */
+	if (bpf_probe_read_user(&gsignal, sizeof(gsignal), (void *)(g_head.m + go->m_gsignal)) || gsignal == g)
+		return;
+	walk->goroutine = curg;
+}
+
+/* Turns the walk to the goroutine's own stack. Returns its first address, 0 when it cannot be read. */
+static __always_inline u64 enter_goroutine(struct walk *walk, const struct go_layout *go)
+{
+	struct {
+		u64 low, high;
+	} bounds = {};
+	struct {
+		u64 sp, pc;
+	} sched = {};
+	u64 g = walk->goroutine, bp = 0, address;
+
+	walk->goroutine = 0;
+	if (bpf_probe_read_user(&bounds, sizeof(bounds), (void *)g) ||
+	    bpf_probe_read_user(&sched, sizeof(sched), (void *)(g + go->g_sched_sp)) ||
+	    bpf_probe_read_user(&bp, sizeof(bp), (void *)(g + go->g_sched_bp)))
+		return 0;
+	walk->low = sched.sp;
+	walk->limit = bounds.high;
+	walk->bp = bp;
+	address = sched.pc;
+	if (sched.pc >= go->switch_start && sched.pc < go->switch_end) {
+		address = 0;
+		bpf_probe_read_user(&address, sizeof(address), (void *)sched.sp);
+	}
+	return address;
+}
+
+/*
+ * Walks the user stack of the current task into `out`. `go` is NULL or not enabled for a process that is not Go.
+ * Returns the stack's id, STACK_NONE when there is no user part.
+ */
+static __always_inline u64 walk_user_stack(const struct pt_regs *regs, u64 fsbase, const struct go_layout *go,
+					   struct stack *out)
+{
+	u64 ip = regs->ip, sp = regs->sp, hash, word = 0;
+	struct walk walk = {.low = sp, .limit = sp + STACK_REACH, .bp = regs->bp};
+	u32 count = 1;
+	bool is_go = go && go->enabled;
+	u16 goroutine_at = 0xffff;
+
+	out->flags = 0;
+	out->end = WALK_FULL;
+	if (!ip || regs->cs == USER_CODE_SEGMENT_32) {
+		out->count = 0;
+		out->end = WALK_NONE;
+		return STACK_NONE;
+	}
+	out->goroutine_at = goroutine_at;
+	out->addresses[0] = ip;
+	hash = hash_step(hash_seed, ip);
+	if (is_go)
+		find_goroutine(fsbase, sp, go, &walk, out);
+
+	if (!bpf_probe_read_user(&word, sizeof(word), (void *)sp) && follows_call(word)) {
+		out->flags |= STACK_LEAF_CALLER;
+		out->addresses[1] = word;
+		hash = hash_step(hash, word);
+		count = 2;
+	}
+
+	for (int i = 0; i < STACK_MAX_ADDRESSES; i++) {
+		struct {
+			u64 bp, caller;
+		} frame;
+		u64 address;
+
+		if (walk.bp < walk.low || walk.bp + sizeof(frame) > walk.limit || (walk.bp & 7)) {
+			out->end = walk.bp ? WALK_LEFT_STACK : WALK_COMPLETE;
+			if (!is_go || !walk.goroutine)
+				break;
+			address = enter_goroutine(&walk, go);
+			if (!address) {
+				out->end = WALK_UNREADABLE;
+				break;
+			}
+			out->goroutine_at = count;
+		} else {
+			if (bpf_probe_read_user(&frame, sizeof(frame), (void *)walk.bp)) {
+				out->end = WALK_UNREADABLE;
+				break;
+			}
+			address = frame.caller;
+			walk.low = walk.bp + sizeof(frame);
+			walk.bp = frame.bp;
+			if (!address) {
+				out->end = WALK_COMPLETE;
+				break;
+			}
+		}
+		if (count >= STACK_MAX_ADDRESSES) {
+			out->end = WALK_FULL;
+			break;
+		}
+		out->addresses[count] = address;
+		hash = hash_step(hash, address);
+		count++;
+	}
+	if (out->goroutine_at > count)
+		out->goroutine_at = count;
+	out->count = count;
+	/* Equal addresses that ended for another reason, or belong to another kind of stack, are another stack. */
+	hash = hash_step(hash, (u64)out->goroutine_at << 16 | out->end << 8 | out->flags);
+	return hash_to_id(hash);
+}
+
+/* The kernel stack of a task that is not running on another CPU. Returns the stack's id, or STACK_NONE. */
+static __always_inline u64 walk_kernel_stack(struct task_struct *task, struct stack *out)
+{
+	long bytes = bpf_get_task_stack(task, out->addresses, sizeof(out->addresses), 0);
+	u64 hash = hash_step(hash_seed, STACK_KERNEL);
+	u32 count;
+
+	if (bytes <= 0)
+		return STACK_NONE;
+	count = (u32)bytes / 8;
+	for (int i = 0; i < STACK_MAX_ADDRESSES; i++) {
+		if (i >= count)
+			break;
+		hash = hash_step(hash, out->addresses[i]);
+	}
+	out->count = count;
+	out->goroutine_at = count;
+	out->end = WALK_COMPLETE;
+	out->flags = STACK_KERNEL;
+	return hash_to_id(hash);
+}
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What crosses between the kernel programs and user space: the only file that both include. Fixed-width fields,
+ * explicit padding, no bool, arrays last. Times are CLOCK_MONOTONIC nanoseconds; pids are the initial namespace's.
+ */
+#ifndef STALLSCOPE_BPF_WIRE_H
+#define STALLSCOPE_BPF_WIRE_H
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define WIRE_ASSERT static_assert
+#else
+#define WIRE_ASSERT _Static_assert
+#endif
+
+/* --- stacks ------------------------------------------------------------------------------------------------------ */
+
+enum { STACK_MAX_ADDRESSES = 127 };
+
+/* Why a walk ended. */
+enum walk_end {
+	WALK_COMPLETE = 0,   /* frame pointer 0, or goexit's */
+	WALK_NONE = 1,       /* the thread has no user part */
+	WALK_FULL = 2,       /* STACK_MAX_ADDRESSES */
+	WALK_UNREADABLE = 3, /* a frame could not be read */
+	WALK_LEFT_STACK = 4, /* the next frame pointer does not lie above on the same stack */
+};
+
+/*
+ * Stack ids are content hashes with the top bit clear. 0: there is none. The rest of the numbers below 16 are reserved.
+ * With the top bit set the id is a promise: user space reads that thread's stack itself (the low half is its tid).
+ */
+enum { STACK_NONE = 0, STACK_LOST = 1, STACK_MISSED = 2, STACK_ID_FIRST = 16 };
+#define STACK_PROMISE (1ull << 63)
+
+/* `flags` of a stack */
+enum {
+	STACK_LEAF_CALLER = 1, /* addresses[1] is the word at the stack pointer: it follows a call, but may be stale */
+	STACK_KERNEL = 2,
+	STACK_GO_NO_G = 4,     /* a Go thread whose g was read: it carries no goroutine (curg is nil) */
+	STACK_GO_UNKNOWN = 8,  /* a Go process, but this thread's g could not be read */
+};
+
+/* Innermost first. `addresses` from `goroutine_at` on belong to the goroutine below the system (g0, C) stack. */
+struct stack {
+	__u16 count;
+	__u16 goroutine_at; /* == count: no separate goroutine part */
+	__u8 end;           /* enum walk_end */
+	__u8 flags;
+	__u16 pad;
+	__u64 addresses[STACK_MAX_ADDRESSES];
+};
+WIRE_ASSERT(sizeof(struct stack) == 8 + 8 * STACK_MAX_ADDRESSES, "struct stack");
+
+/* Where Go keeps what the walker needs, for one process. All offsets are bytes. */
+struct go_layout {
+	__s32 g_tls;      /* of g from the thread pointer (fsbase) */
+	__u16 enabled;
+	__u16 g_m;        /* g.m */
+	__u16 g_sched_sp; /* g.sched.sp */
+	__u16 g_sched_bp; /* g.sched.bp */
+	__u16 m_gsignal;  /* m.gsignal */
+	__u16 m_curg;     /* m.curg */
+	__u64 switch_start, switch_end; /* runtime.systemstack_switch: a g parked there has its return address at sched.sp */
+};
+WIRE_ASSERT(sizeof(struct go_layout) == 32, "struct go_layout");
+
+/* --- the ledger -------------------------------------------------------------------------------------------------- */
+
+/* One life of one program in one process. */
+struct space_key {
+	__u64 start_boot_ns; /* of the thread group leader */
+	__u32 tgid;
+	__u32 exec_id;
+};
+WIRE_ASSERT(sizeof(struct space_key) == 16, "struct space_key");
+
+enum { SAMPLE_IN_IOWAIT = 1, SAMPLE_KERNEL_THREAD = 2 };
+
+/* What waits are summed by. */
+struct sample_key {
+	struct space_key space;
+	__u64 user_stack;
+	__u64 kernel_stack;
+	__u32 tid;     /* 0 unless each thread is told apart */
+	__s32 syscall; /* -1: none */
+	__u32 state;   /* TASK_* of the switch-out */
+	__u32 flags;   /* SAMPLE_* */
+};
+WIRE_ASSERT(sizeof(struct sample_key) == 48, "struct sample_key");
+
+enum wire_file_type {
+	WIRE_FILE_UNKNOWN = 0,
+	WIRE_FILE_PIPE,
+	WIRE_FILE_SOCKET,
+	WIRE_FILE_TTY,
+	WIRE_FILE_REGULAR,
+	WIRE_FILE_OTHER,
+};
+
+struct sample_value {
+	__u64 blocked_ns;
+	__u64 runq_ns; /* from the wake-up to the CPU */
+	__u64 count;
+	__u32 file_type; /* of the first such wait: enum wire_file_type */
+	__u32 pad;
+};
+WIRE_ASSERT(sizeof(struct sample_value) == 32, "struct sample_value");
+
+/* The totals of a process: what ended threads left behind, and at the close those of living ones. */
+struct space_totals {
+	__u64 running_ns;
+	__u64 runnable_ns;
+	__u64 blocked_ns;
+	__u64 unknown_ns; /* between two switches of which one was never seen */
+	__u64 switches;
+};
+WIRE_ASSERT(sizeof(struct space_totals) == 40, "struct space_totals");
+
+/* Counters of loss and repair, summed over all threads. */
+enum ledger_counter {
+	LEDGER_STACK_MAP_FULL = 0,   /* user or kernel stacks that found no room; the wait is kept without it */
+	LEDGER_SAMPLE_MAP_FULL,      /* waits that found no room */
+	LEDGER_SAMPLE_MAP_FULL_NS,   /* their blocked time */
+	LEDGER_SWITCH_IN_REPAIRED,   /* missed switch-ins whose time the scheduler's own record gave */
+	LEDGER_START_UNKNOWN,        /* missed switch-ins without one */
+	LEDGER_END_UNKNOWN,          /* missed switch-outs */
+	LEDGER_UNKNOWN_NS,           /* time between those */
+	LEDGER_NO_STORAGE,           /* threads that got no ledger */
+	LEDGER_BELOW_MIN,            /* waits that --min and --max left out */
+	LEDGER_BELOW_MIN_NS,
+	LEDGER_ABOVE_MAX,
+	LEDGER_ABOVE_MAX_NS,
+	LEDGER_STACKS_KEPT,          /* stacks put into the map so far */
+	LEDGER_WAITS,                /* waits that ended, or were still going on at the end */
+	LEDGER_COUNTERS, /* their number */
+};
+
+enum target_mode { TARGET_ONE = 0, TARGET_SET = 1, TARGET_ALL = 2 };
+
+/* What the task iterator is asked to do. */
+enum pass {
+	PASS_OPEN = 0,   /* put every thread that waits now into the ledger, report those that user space has to unwind */
+	PASS_VERIFY = 1, /* report the switch counts again */
+	PASS_CLOSE = 2,  /* account what is still open at the end, report the threads that were blocked all the time */
+};
+
+enum { THREAD_BLOCKED = 1, THREAD_WHOLE_TIME = 2 };
+
+/* One thread as the iterator reports it; one record each through the iterator's file. */
+struct thread_record {
+	struct space_key space;
+	__u32 tid;
+	__u32 flags;     /* THREAD_* */
+	__u64 switches;  /* voluntary and involuntary */
+	__u64 user_stack; /* the id in the ledger */
+	__u64 kernel_stack;
+	__u64 ip, sp, bp, fsbase;
+	__s32 syscall;
+	__u32 state;
+	__u32 sample_flags; /* SAMPLE_* */
+	__u32 file_type;
+	char comm[16];
+};
+WIRE_ASSERT(sizeof(struct thread_record) == 112, "struct thread_record");
+
+/* One task of the pid-namespace translation. */
+struct pid_record {
+	__u32 tid, tgid;       /* the initial namespace's */
+	__u32 ns_tid, ns_tgid; /* as seen from the namespace that was asked for */
+};
+WIRE_ASSERT(sizeof(struct pid_record) == 16, "struct pid_record");
+
+/* --- process events ---------------------------------------------------------------------------------------------- */
+
+enum process_event_kind { PROCESS_FORK = 1, PROCESS_EXEC = 2, PROCESS_EXIT = 3 };
+
+struct process_event {
+	__u64 time_ns;
+	struct space_key space;
+	__u32 kind;
+	__u32 parent_tgid; /* PROCESS_FORK */
+	char comm[16];
+};
+WIRE_ASSERT(sizeof(struct process_event) == 48, "struct process_event");
+
+#endif
