@@ -24,6 +24,7 @@ struct ProfileFrame {
   bool inlined = false;
   bool guessed = false;
   bool unnamed = false;  // the name is "[module+0xoffset]" or "[unknown]"
+  bool system = false;   // code of the C library, its loader or the vDSO: never the site of a wait
   auto operator<=>(const ProfileFrame&) const = default;
 };
 
@@ -50,6 +51,34 @@ struct Hidden {
   uint64_t time_ns = 0;
 };
 
+// A thread that was blocked for the whole recording.
+struct ProfileHungThread {
+  std::string comm;  // of the process
+  uint32_t pid = 0;
+  uint32_t tid = 0;
+  std::string name;              // of the thread
+  std::string reason;            // without brackets
+  std::vector<uint32_t> frames;  // as in ProfileSample, never filtered
+  bool go_scheduler = false;     // a thread of the Go scheduler: idle by design
+};
+
+// How good the recording's distinct stacks are. Frames are counted once a stack, however often that stack was seen;
+// what -I, -X, --kernel, --user and --idle hide is counted too.
+struct StackCounts {
+  uint64_t stacks = 0;          // distinct
+  uint64_t with_user = 0;       // those with a user part
+  std::map<StackEnd, uint64_t> ended_early;  // by why; kComplete and kNone do not occur
+  uint64_t user_frames = 0;
+  uint64_t user_unnamed = 0;
+  uint64_t user_guessed = 0;
+  uint64_t go_frames = 0;       // user frames in Go programs
+  uint64_t go_unnamed = 0;
+  uint64_t kernel_frames = 0;
+  uint64_t kernel_unnamed = 0;
+  uint64_t native_stacks = 0;   // with a user part, not of Go programs
+  uint64_t native_shallow = 0;  // those of at most two user frames: built without frame pointers?
+};
+
 struct Profile {
   std::string tool_version;
   std::string target;
@@ -63,6 +92,8 @@ struct Profile {
   std::vector<ProcessTotals> totals;
   std::vector<std::string> notes;
   Cost cost;
+  std::vector<ProfileHungThread> hung;  // sorted by (comm, pid, tid)
+  StackCounts stack_counts;
 };
 
 }  // namespace stallscope

@@ -162,6 +162,7 @@ struct NamedAddress {
 struct Recording {
   std::string tool_version;
   std::string target;             // "-p 4242 (etcd)", as the summary prints it
+  std::string machine;            // of uname(2): which table system call numbers are of. Empty: this machine's
   uint64_t start_mono_ns = 0;     // CLOCK_MONOTONIC
   int64_t start_unix_ns = 0;      // CLOCK_REALTIME
   uint64_t duration_ns = 0;

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Addresses -> frames as they are shown: each distinct address is looked up once, each distinct
+// frame stored once.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+
+#include <cstdint>
+#include <string_view>
+#include <tuple>
+#include <vector>
+
+#include "userspace/profile/interner.h"
+#include "userspace/profile/profile.h"
+#include "userspace/profile/reason.h"
+#include "userspace/profile/recording.h"
+
+namespace stallscope {
+
+// The frames of one address, innermost first, and what their names say.
+struct NamedFrames {
+  std::vector<uint32_t> frames;  // indices into AddressNamer::frames()
+  Evidence evidence = 0;
+  bool unnamed = false;
+};
+
+class AddressNamer {
+ public:
+  // `recording` must outlive this.
+  explicit AddressNamer(const Recording& recording);
+
+  // `space` may be out of range, as in a damaged capture: then there is no name. The answer lives
+  // until the next call.
+  const NamedFrames& Name(SpaceIndex space, const StackAddress& address);
+
+  // The frame "[text]".
+  uint32_t Marker(std::string_view text);
+
+  const ProfileFrame& frame(uint32_t index) const { return frames_.values()[index].frame; }
+  size_t size() const { return frames_.values().size(); }
+
+ private:
+  using Key = std::tuple<SpaceIndex, uint64_t, bool, bool>;
+
+  // A ProfileFrame that a hash map takes as its key.
+  struct FrameKey {
+    ProfileFrame frame;
+    bool operator==(const FrameKey&) const = default;
+    template <typename H>
+    friend H AbslHashValue(H h, const FrameKey& key) {
+      const ProfileFrame& f = key.frame;
+      return H::combine(std::move(h), f.name, f.file, f.line, static_cast<int>(f.kind), f.inlined,
+                        f.guessed, f.unnamed, f.system);
+    }
+  };
+
+  uint32_t Store(ProfileFrame frame) { return frames_.Intern(FrameKey{std::move(frame)}); }
+  const Mapping* FindMapping(SpaceIndex space, const StackAddress& address) const;
+  NamedFrames Resolve(SpaceIndex space, const StackAddress& address);
+
+  const Recording& recording_;
+  std::vector<std::vector<const Mapping*>> mappings_;  // of each space, sorted by start
+  absl::flat_hash_map<Key, NamedFrames> known_;
+  Interner<FrameKey> frames_;
+};
+
+}  // namespace stallscope

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// In passes: name each distinct address once, build each distinct stack once, then walk the
+// samples, which only handle small numbers, and at the end put frames and samples into an order
+// that does not depend on the order they came in.
+#include "userspace/profile/make_profile.h"
+
+#include <absl/container/flat_hash_map.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <tuple>
+#include <utility>
+
+#include "userspace/profile/address_namer.h"
+#include "userspace/profile/frame_filter.h"
+#include "userspace/profile/interner.h"
+#include "userspace/profile/reason.h"
+
+namespace stallscope {
+namespace {
+
+int64_t SaturatingAdd(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  if (!__builtin_add_overflow(a, b, &sum)) return sum;
+  return a < 0 ? std::numeric_limits<int64_t>::min() : std::numeric_limits<int64_t>::max();
+}
+
+// A sum over no measured value stays unmeasured. `from` may have another length: a damaged capture.
+void AddValues(const std::vector<std::optional<int64_t>>& from,
+               std::vector<std::optional<int64_t>>& sum) {
+  for (size_t i = 0; i < std::min(from.size(), sum.size()); ++i) {
+    if (from[i]) sum[i] = SaturatingAdd(sum[i].value_or(0), *from[i]);
+  }
+}
+
+// One distinct stack with its names chosen: root first.
+struct NamedStack {
+  std::vector<uint32_t> frames;
+  Evidence evidence = 0;
+};
+
+class StackNamer {
+ public:
+  StackNamer(const Recording& recording, AddressNamer& addresses)
+      : recording_(recording), addresses_(addresses) {}
+
+  NamedStack Name(const Stack& stack, StackCounts& counts) {
+    NamedStack named;
+    UserPart user;
+    for (const Segment& segment : stack.segments) {  // innermost first
+      if (segment.kind == SegmentKind::kMarker) {
+        named.frames.push_back(addresses_.Marker(segment.marker));
+      } else {
+        NameSegment(segment, named, user, counts);
+      }
+    }
+    std::reverse(named.frames.begin(), named.frames.end());
+    Count(stack, user, counts);
+    return named;
+  }
+
+ private:
+  struct UserPart {
+    uint64_t addresses = 0;
+    bool go = false;
+  };
+
+  void NameSegment(const Segment& segment, NamedStack& named, UserPart& user, StackCounts& counts) {
+    const bool kernel = segment.kind == SegmentKind::kKernel;
+    const SpaceIndex space = kernel ? kKernelSpace : segment.space;
+    const bool go =
+        space < recording_.spaces.size() && !recording_.spaces[space].go_version.empty();
+    if (go) named.evidence |= kGoProgram;
+    if (segment.kind == SegmentKind::kGoroutine) named.evidence |= kHasGoroutine;
+    for (const StackAddress& address : segment.addresses) {
+      const NamedFrames& frames = addresses_.Name(space, address);
+      named.evidence |= frames.evidence;
+      named.frames.insert(named.frames.end(), frames.frames.begin(), frames.frames.end());
+      const uint64_t count = frames.frames.size();
+      if (kernel) {
+        counts.kernel_frames += count;
+        counts.kernel_unnamed += frames.unnamed;
+        continue;
+      }
+      counts.user_frames += count;
+      counts.user_unnamed += frames.unnamed;
+      counts.user_guessed += address.guessed ? count : 0;
+      counts.go_frames += go ? count : 0;
+      counts.go_unnamed += go && frames.unnamed;
+    }
+    if (!kernel) {
+      user.addresses += segment.addresses.size();
+      user.go |= go;
+    }
+  }
+
+  static void Count(const Stack& stack, const UserPart& user, StackCounts& counts) {
+    ++counts.stacks;
+    if (stack.end != StackEnd::kComplete && stack.end != StackEnd::kNone) {
+      ++counts.ended_early[stack.end];
+    }
+    if (user.addresses == 0) return;
+    ++counts.with_user;
+    if (user.go) return;
+    ++counts.native_stacks;
+    if (user.addresses <= 2) ++counts.native_shallow;
+  }
+
+  const Recording& recording_;
+  AddressNamer& addresses_;
+};
+
+// Where an event keeps the time and the number of its waits; -1 where it has no such column.
+struct TimeAndCount {
+  int time = -1;
+  int count = -1;
+
+  explicit TimeAndCount(const std::vector<Column>& columns) {
+    for (size_t i = 0; i < columns.size(); ++i) {
+      if (time < 0 && columns[i].name == "time") time = static_cast<int>(i);
+      if (count < 0 && columns[i].name == "count") count = static_cast<int>(i);
+    }
+  }
+
+  void AddTo(Hidden& hidden, const Sample& sample) const {
+    hidden.time_ns += Value(sample, time).value_or(0);
+    hidden.count += count < 0 ? 1 : Value(sample, count).value_or(0);
+  }
+
+ private:
+  static std::optional<uint64_t> Value(const Sample& sample, int column) {
+    if (column < 0 || static_cast<size_t>(column) >= sample.values.size()) return std::nullopt;
+    const std::optional<int64_t>& value = sample.values[column];
+    if (!value || *value < 0) return std::nullopt;
+    return static_cast<uint64_t>(*value);
+  }
+};
+
+// What makes two samples one: indices into the tables of the Builder.
+struct SampleKey {
+  uint32_t comm = 0;
+  uint32_t labels = 0;
+  uint32_t stack = 0;
+  uint32_t reason = 0;
+  bool operator==(const SampleKey&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const SampleKey& key) {
+    return H::combine(std::move(h), key.comm, key.labels, key.stack, key.reason);
+  }
+};
+
+// The labels of a sample; the thread is empty unless the recording was made with --threads.
+struct Labels {
+  uint32_t pid = 0;
+  uint32_t tid = 0;
+  std::string thread;
+  bool operator==(const Labels&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const Labels& labels) {
+    return H::combine(std::move(h), labels.pid, labels.tid, labels.thread);
+  }
+};
+
+class Builder {
+ public:
+  Builder(const Recording& recording, const ProfileOptions& options, const FrameFilter& filter)
+      : recording_(recording), options_(options), filter_(filter), addresses_(recording) {
+    own_machine_ = recording.machine.empty() || recording.machine == SyscallMachine();
+  }
+
+  Profile Build() {
+    CopyFacts();
+    NameStacks();
+    for (const RecordedEvent& event : recording_.events) BuildEvent(event);
+    BuildHung();
+    Finish();
+    return std::move(profile_);
+  }
+
+ private:
+  using Values = std::vector<std::optional<int64_t>>;
+  using ReasonKey = std::tuple<Evidence, int32_t, uint32_t, bool, bool, uint8_t>;
+  struct Pending {
+    SampleKey key;
+    Values values;
+  };
+
+  void CopyFacts() {
+    profile_.tool_version = recording_.tool_version;
+    profile_.target = recording_.target;
+    profile_.start_unix_ns = recording_.start_unix_ns;
+    profile_.duration_ns = recording_.duration_ns;
+    profile_.reason_root = options_.reason_root;
+    profile_.losses = recording_.losses;
+    profile_.totals = recording_.totals;
+    profile_.notes = recording_.notes;
+    profile_.cost = recording_.cost;
+  }
+
+  void NameStacks() {
+    StackNamer namer(recording_, addresses_);
+    stacks_.reserve(recording_.stacks.size() + 1);
+    for (const Stack& stack : recording_.stacks) {
+      stacks_.push_back(namer.Name(stack, profile_.stack_counts));
+    }
+    // For samples whose index is out of range: a damaged capture.
+    stacks_.push_back(NamedStack{{addresses_.Marker("stack lost")}, 0});
+  }
+
+  // Index into stacks_.
+  uint32_t StackIndex(uint32_t recorded) const {
+    return std::min<uint32_t>(recorded, static_cast<uint32_t>(stacks_.size()) - 1);
+  }
+
+  std::string Comm(SpaceIndex space) const {
+    if (space < recording_.spaces.size()) return recording_.spaces[space].comm;
+    return space == kKernelSpace ? "kernel" : "[unknown]";
+  }
+
+  uint32_t Pid(SpaceIndex space) const {
+    return space < recording_.spaces.size() ? recording_.spaces[space].tgid : 0;
+  }
+
+  uint32_t Reason(uint32_t stack, const RawReason& raw) {
+    const Evidence evidence = stacks_[stack].evidence;
+    auto [it, added] =
+        reason_of_.try_emplace(ReasonKey{evidence, raw.syscall, raw.task_state, raw.in_iowait,
+                                         raw.kernel_thread, static_cast<uint8_t>(raw.file)});
+    if (added) it->second = reasons_.Intern(NameReason(raw, evidence, own_machine_));
+    return it->second;
+  }
+
+  uint32_t InternLabels(const Sample& sample) {
+    Labels labels;
+    labels.pid = Pid(sample.space);
+    if (recording_.per_thread) {
+      labels.tid = sample.tid;
+      labels.thread = sample.thread_name;
+    }
+    return labels_.Intern(labels);
+  }
+
+  void BuildEvent(const RecordedEvent& event) {
+    std::vector<Pending> pending;
+    absl::flat_hash_map<SampleKey, size_t> index;
+    Hidden hidden;
+    hidden.event = event.name;
+    hidden.why = filter_.Description();
+    const TimeAndCount columns(event.columns);
+    for (const Sample& sample : event.samples) {
+      const uint32_t stack = StackIndex(sample.stack);
+      SampleKey key;
+      key.reason = Reason(stack, sample.reason);
+      key.comm = comms_.Intern(Comm(sample.space));
+      if (!IsShown(key, stack)) {
+        columns.AddTo(hidden, sample);
+        continue;
+      }
+      key.labels = InternLabels(sample);
+      key.stack = ShownStack(stack, key);
+      auto [it, added] = index.try_emplace(key, pending.size());
+      if (added) pending.push_back({key, Values(event.columns.size())});
+      AddValues(sample.values, pending[it->second].values);
+    }
+    if (hidden.count > 0 || hidden.time_ns > 0) profile_.hidden.push_back(hidden);
+    EventProfile& built = profile_.events.emplace_back();
+    built.name = event.name;
+    built.columns = event.columns;
+    built.mechanism = event.mechanism;
+    pending_.push_back(std::move(pending));
+  }
+
+  // -I and -X look at the whole stack, before --kernel, --user and the folding of idle groups cut
+  // it.
+  bool IsShown(const SampleKey& key, uint32_t stack) {
+    if (filter_.IsEmpty()) return true;
+    FrameFilter::Match match = MatchOfStack(stack);
+    match |= MatchOfText(reason_matches_, key.reason,
+                         fmt::format("[{}]", reasons_.values()[key.reason]));
+    match |= MatchOfText(comm_matches_, key.comm, comms_.values()[key.comm]);
+    return filter_.Keeps(match);
+  }
+
+  using Matches = absl::flat_hash_map<uint32_t, FrameFilter::Match>;
+
+  FrameFilter::Match MatchOfText(Matches& known, uint32_t index, const std::string& text) {
+    auto [it, added] = known.try_emplace(index);
+    if (added) it->second = filter_.Of(text);
+    return it->second;
+  }
+
+  FrameFilter::Match MatchOfStack(uint32_t stack) {
+    auto [it, added] = stack_matches_.try_emplace(stack);
+    if (added) {
+      for (uint32_t frame : stacks_[stack].frames) {
+        it->second |= MatchOfText(frame_matches_, frame, addresses_.frame(frame).name);
+      }
+    }
+    return it->second;
+  }
+
+  // What is left of a stack to show, as an index into shown_. Equal ones get one index.
+  uint32_t ShownStack(uint32_t stack, const SampleKey& key) {
+    const bool folded = !options_.idle && IsGoSchedulerReason(reasons_.values()[key.reason]);
+    const uint32_t thread = recording_.per_thread ? key.labels : 0;
+    auto [it, added] = shown_of_.try_emplace(std::make_tuple(stack, folded, thread));
+    if (added) it->second = shown_.Intern(CutStack(stack, folded, key.labels));
+    return it->second;
+  }
+
+  std::vector<uint32_t> CutStack(uint32_t stack, bool folded, uint32_t labels) {
+    std::vector<uint32_t> frames;
+    if (recording_.per_thread) {
+      const Labels& of = labels_.values()[labels];
+      frames.push_back(addresses_.Marker(fmt::format("thread {} {}", of.thread, of.tid)));
+    }
+    if (folded) return frames;
+    for (uint32_t frame : stacks_[stack].frames) {
+      const bool kernel = addresses_.frame(frame).kind == ProfileFrameKind::kKernel;
+      if ((options_.kernel_only && !kernel) || (options_.user_only && kernel)) continue;
+      frames.push_back(frame);
+    }
+    return frames;
+  }
+
+  void BuildHung() {
+    for (const HungThread& thread : recording_.hung) {
+      const uint32_t stack = StackIndex(thread.stack);
+      ProfileHungThread hung;
+      hung.comm = Comm(thread.space);
+      hung.pid = Pid(thread.space);
+      hung.tid = thread.tid;
+      hung.name = thread.name;
+      hung.reason = reasons_.values()[Reason(stack, thread.reason)];
+      hung.frames = stacks_[stack].frames;
+      hung.go_scheduler = IsGoSchedulerReason(hung.reason);
+      profile_.hung.push_back(std::move(hung));
+    }
+  }
+
+  // From here on nothing depends on the order in which the recording listed things: frames are
+  // sorted, so that comparing indices compares names.
+  void Finish() {
+    const std::vector<uint32_t> rank = SortFrames();
+    std::vector<std::vector<uint32_t>> shown = shown_.values();
+    for (std::vector<uint32_t>& frames : shown) Renumber(frames, rank);
+    for (size_t i = 0; i < pending_.size(); ++i)
+      FinishEvent(pending_[i], shown, profile_.events[i]);
+    for (ProfileHungThread& hung : profile_.hung) Renumber(hung.frames, rank);
+    std::sort(profile_.hung.begin(), profile_.hung.end(),
+              [](const ProfileHungThread& a, const ProfileHungThread& b) {
+                return std::tie(a.comm, a.pid, a.tid, a.reason, a.frames) <
+                       std::tie(b.comm, b.pid, b.tid, b.reason, b.frames);
+              });
+  }
+
+  static void Renumber(std::vector<uint32_t>& frames, const std::vector<uint32_t>& rank) {
+    for (uint32_t& frame : frames) frame = rank[frame];
+  }
+
+  // Fills Profile::frames with the frames that are shown and gives the new number of each.
+  std::vector<uint32_t> SortFrames() {
+    std::vector<bool> used(addresses_.size());
+    for (const std::vector<uint32_t>& frames : shown_.values()) {
+      for (uint32_t frame : frames) used[frame] = true;
+    }
+    for (const ProfileHungThread& hung : profile_.hung) {
+      for (uint32_t frame : hung.frames) used[frame] = true;
+    }
+    std::vector<uint32_t> order;
+    for (uint32_t i = 0; i < used.size(); ++i) {
+      if (used[i]) order.push_back(i);
+    }
+    std::sort(order.begin(), order.end(),
+              [this](uint32_t a, uint32_t b) { return addresses_.frame(a) < addresses_.frame(b); });
+    std::vector<uint32_t> rank(used.size());
+    for (uint32_t i = 0; i < order.size(); ++i) {
+      rank[order[i]] = i;
+      profile_.frames.push_back(addresses_.frame(order[i]));
+    }
+    return rank;
+  }
+
+  void FinishEvent(std::vector<Pending>& pending, const std::vector<std::vector<uint32_t>>& shown,
+                   EventProfile& event) {
+    auto fields = [&](const Pending& p) {
+      const Labels& labels = labels_.values()[p.key.labels];
+      return std::tie(comms_.values()[p.key.comm], shown[p.key.stack],
+                      reasons_.values()[p.key.reason], labels.pid, labels.tid, labels.thread);
+    };
+    std::sort(pending.begin(), pending.end(),
+              [&](const Pending& a, const Pending& b) { return fields(a) < fields(b); });
+    event.samples.reserve(pending.size());
+    for (Pending& p : pending) {
+      ProfileSample& sample = event.samples.emplace_back();
+      sample.comm = comms_.values()[p.key.comm];
+      sample.frames = shown[p.key.stack];
+      sample.reason = reasons_.values()[p.key.reason];
+      sample.labels = LabelMap(labels_.values()[p.key.labels]);
+      sample.values = std::move(p.values);
+    }
+  }
+
+  std::map<std::string, std::string> LabelMap(const Labels& labels) const {
+    std::map<std::string, std::string> map;
+    if (labels.pid != 0) map["pid"] = fmt::format("{}", labels.pid);
+    if (recording_.per_thread) {
+      map["tid"] = fmt::format("{}", labels.tid);
+      map["thread"] = labels.thread;
+    }
+    return map;
+  }
+
+  const Recording& recording_;
+  const ProfileOptions& options_;
+  const FrameFilter& filter_;
+  bool own_machine_ = true;  // system call numbers are of our table
+  AddressNamer addresses_;
+  std::vector<NamedStack> stacks_;  // parallel to Recording::stacks, and one more
+
+  Interner<std::string> comms_;
+  Interner<std::string> reasons_;
+  Interner<Labels> labels_;
+  Interner<std::vector<uint32_t>> shown_;  // frames, root first
+
+  absl::flat_hash_map<ReasonKey, uint32_t> reason_of_;
+  absl::flat_hash_map<std::tuple<uint32_t, bool, uint32_t>, uint32_t> shown_of_;
+  Matches stack_matches_;
+  Matches frame_matches_;
+  Matches reason_matches_;
+  Matches comm_matches_;
+
+  std::vector<std::vector<Pending>> pending_;  // parallel to Profile::events
+  Profile profile_;
+};
+
+}  // namespace
+
+absl::StatusOr<Profile> MakeProfile(const Recording& recording, const ProfileOptions& options) {
+  absl::StatusOr<FrameFilter> filter = FrameFilter::Create(options.include, options.exclude);
+  if (!filter.ok()) return filter.status();
+  return Builder(recording, options, *filter).Build();
+}
+
+}  // namespace stallscope
