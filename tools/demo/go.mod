@@ -1,0 +1,3 @@
+module stallscope.dev/demo
+
+go 1.19
