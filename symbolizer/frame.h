@@ -22,6 +22,9 @@ struct Frame {
   uint32_t line = 0;     // 0 when unknown
   FrameKind kind = FrameKind::kNative;
   bool inlined = false;  // inlined into the frame after it
+  // A compiler-made Go wrapper that is the innermost frame at its address. Go's own traces leave it out unless what it
+  // called is a panic function: that depends on the frame before it in the stack. See GoShowsWrapper().
+  bool wrapper = false;
   bool operator==(const Frame&) const = default;
 };
 
