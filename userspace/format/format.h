@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Formats turn a finished Profile into bytes. Each is one function; Formats() lists them for the command line.
+// Formats turn a finished Profile into bytes. Each is one function; Formats() lists them for the
+// command line.
 #pragma once
 
 #include <string>

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The JSON of docs/json.md. The only file of the formats that includes nlohmann/json (it costs
+// seconds to compile).
+//
+// One sample a line. Each distinct frame is turned into text once and copied from there: a document
+// tree of every frame of every sample would take gigabytes.
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "userspace/format/format.h"
+#include "userspace/format/text.h"
+#include "userspace/format/value.h"
+
+namespace stallscope {
+namespace {
+
+using Object = nlohmann::ordered_json;
+
+// Bytes that are not UTF-8 become U+FFFD, so this never throws.
+std::string Dump(const Object& value) {
+  return value.dump(-1, ' ', false, Object::error_handler_t::replace);
+}
+
+template <typename T>
+Object OrNull(const std::optional<T>& value) {
+  return value ? Object(*value) : Object(nullptr);
+}
+
+const char* KindName(ProfileFrameKind kind) {
+  switch (kind) {
+    case ProfileFrameKind::kNative:
+      return "native";
+    case ProfileFrameKind::kGo:
+      return "go";
+    case ProfileFrameKind::kRuntime:
+      return "runtime";
+    case ProfileFrameKind::kKernel:
+      return "kernel";
+    case ProfileFrameKind::kMarker:
+      return "marker";
+  }
+  return "native";
+}
+
+std::string FrameText(const ProfileFrame& frame) {
+  Object object;
+  object["name"] = ClipName(frame.name);
+  object["file"] = frame.file.empty() ? Object(nullptr) : Object(ClipName(frame.file));
+  object["line"] = frame.line == 0 ? Object(nullptr) : Object(frame.line);
+  object["kind"] = KindName(frame.kind);
+  if (frame.inlined) object["inlined"] = true;
+  if (frame.guessed) object["guessed"] = true;
+  if (frame.unnamed) object["unnamed"] = true;
+  return Dump(object);
+}
+
+Object Labels(const ProfileSample& sample) {
+  Object labels = Object::object();
+  labels["comm"] = ClipName(sample.comm);
+  for (const auto& [key, value] : sample.labels) labels[ClipName(key)] = ClipName(value);
+  return labels;
+}
+
+void AppendSample(const std::vector<std::string>& frame_texts, const EventProfile& event,
+                  const ProfileSample& sample, std::string& out) {
+  Object values = Object::array();
+  for (size_t i = 0; i < event.columns.size(); ++i) values.push_back(OrNull(ValueAt(sample, i)));
+  out += "{\"values\":" + Dump(values);
+  out += ",\"reason\":" + Dump(ClipName(sample.reason));
+  out += ",\"labels\":" + Dump(Labels(sample));
+  out += ",\"frames\":[";
+  bool first = true;
+  for (const uint32_t frame : sample.frames) {
+    if (!first) out += ',';
+    first = false;
+    out += frame < frame_texts.size() ? frame_texts[frame] : FrameText({.name = "[unknown]"});
+  }
+  out += "]}";
+}
+
+void AppendEvent(const std::vector<std::string>& frame_texts, const EventProfile& event,
+                 std::string& out) {
+  Object columns = Object::array();
+  for (const Column& column : event.columns) {
+    columns.push_back(Object{{"name", column.name}, {"unit", column.unit}});
+  }
+  out += Dump(ClipName(event.name)) + ":{\"mechanism\":" + Dump(event.mechanism);
+  out += ",\"columns\":" + Dump(columns) + ",\"samples\":[";
+  bool first = true;
+  for (const ProfileSample& sample : event.samples) {
+    out += first ? "\n" : ",\n";
+    first = false;
+    AppendSample(frame_texts, event, sample, out);
+  }
+  out += "]}";
+}
+
+Object Losses(const Profile& profile) {
+  Object losses = Object::array();
+  for (const Loss& loss : profile.losses) {
+    losses.push_back(Object{{"event", loss.event},
+                            {"name", loss.name},
+                            {"count", loss.count},
+                            {"time_ns", OrNull(loss.time_ns)},
+                            {"dropped", loss.dropped},
+                            {"remedy", loss.remedy}});
+  }
+  return losses;
+}
+
+Object HiddenTimes(const Profile& profile) {
+  Object out = Object::array();
+  for (const Hidden& hidden : profile.hidden) {
+    out.push_back(Object{{"event", hidden.event},
+                         {"why", hidden.why},
+                         {"count", hidden.count},
+                         {"time_ns", hidden.time_ns}});
+  }
+  return out;
+}
+
+Object Totals(const Profile& profile) {
+  Object out = Object::array();
+  for (const ProcessTotals& totals : profile.totals) {
+    out.push_back(Object{{"space", totals.space},
+                         {"running_ns", totals.running_ns},
+                         {"runnable_ns", totals.runnable_ns},
+                         {"blocked_ns", totals.blocked_ns},
+                         {"switches", totals.switches}});
+  }
+  return out;
+}
+
+Object Notes(const Profile& profile) {
+  Object out = Object::array();
+  for (const std::string& note : profile.notes) out.push_back(ClipName(note));
+  return out;
+}
+
+Object CostObject(const Cost& cost) {
+  return Object{{"own_cpu_ns", cost.own_cpu_ns},
+                {"kernel_ns", OrNull(cost.kernel_ns)},
+                {"kernel_runs", cost.kernel_runs},
+                {"map_bytes", cost.map_bytes},
+                {"rss_bytes", cost.rss_bytes}};
+}
+
+}  // namespace
+
+std::string Json(const Profile& profile) {
+  std::vector<std::string> frame_texts;
+  frame_texts.reserve(profile.frames.size());
+  for (const ProfileFrame& frame : profile.frames) frame_texts.push_back(FrameText(frame));
+
+  std::string out = "{\"version\":" + Dump(profile.tool_version);
+  out += ",\n\"target\":" + Dump(ClipName(profile.target));
+  out += ",\n\"start_unix_ns\":" + std::to_string(profile.start_unix_ns);
+  out += ",\n\"duration_ns\":" + std::to_string(profile.duration_ns);
+  out += ",\n\"events\":{";
+  bool first = true;
+  for (const EventProfile& event : profile.events) {
+    out += first ? "\n" : ",\n";
+    first = false;
+    AppendEvent(frame_texts, event, out);
+  }
+  out += "},\n\"losses\":" + Dump(Losses(profile));
+  out += ",\n\"hidden\":" + Dump(HiddenTimes(profile));
+  out += ",\n\"totals\":" + Dump(Totals(profile));
+  out += ",\n\"notes\":" + Dump(Notes(profile));
+  out += ",\n\"cost\":" + Dump(CostObject(profile.cost)) + "}\n";
+  return out;
+}
+
+}  // namespace stallscope
