@@ -25,16 +25,13 @@ done
 command -v debootstrap >/dev/null || { echo "fresh_root.sh: apt-get install debootstrap" >&2; exit 1; }
 mkdir -p "$cache"
 
+# In a mount namespace of its own: whatever happens, no mount of ours outlives this script.
+if [ -z "${STALLSCOPE_FRESH_ROOT_NAMESPACE:-}" ]; then
+  export STALLSCOPE_FRESH_ROOT_NAMESPACE=1
+  exec unshare --mount --propagation private "$0" ${only:+--only "$only"} "${releases[@]}"
+fi
+
 root=
-unmount_root() {
-  local directory
-  [ -n "$root" ] || return 0
-  for directory in dev/shm dev sys proc; do
-    mountpoint -q "$root/$directory" && umount -l "$root/$directory"
-  done
-  return 0
-}
-trap unmount_root EXIT
 
 make_root() { # RELEASE
   local base=$cache/$1.base
@@ -43,8 +40,7 @@ make_root() { # RELEASE
     echo "== $1: debootstrap"
     debootstrap --variant=minbase "$1" "$base" http://deb.debian.org/debian >"$cache/$1.debootstrap.log" 2>&1
   fi
-  unmount_root
-  # Refuses to delete through a mount that is still there.
+  # Refuses to delete through a mount, should there be one.
   rm -rf --one-file-system "$root"
   cp -a "$base" "$root"
   cp -L /etc/resolv.conf "$root/etc/resolv.conf"
@@ -54,9 +50,9 @@ make_root() { # RELEASE
   # Services must not start in a chroot.
   printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
   chmod +x "$root/usr/sbin/policy-rc.d"
-  mount --rbind /proc "$root/proc" 2>/dev/null || mount -t proc proc "$root/proc"
+  mount --bind /proc "$root/proc"
   mount --bind /sys "$root/sys"
-  [ -d /sys/kernel/tracing ] && mount --bind /sys/kernel/tracing "$root/sys/kernel/tracing" 2>/dev/null
+  mount --bind /sys/kernel/tracing "$root/sys/kernel/tracing" 2>/dev/null || true
   mount --bind /dev "$root/dev"
   mount -t tmpfs tmpfs "$root/dev/shm"
   git clone -q --no-hardlinks "$repository" "$root/root/stallscope"
@@ -85,7 +81,6 @@ for release in "${releases[@]}"; do
         run_inside "test 1" tools/test
         run_inside "test 2" tools/test ;;
   esac
-  unmount_root
 done
 echo "logs: $cache/*.log; $failures failed"
 [ "$failures" = 0 ]
