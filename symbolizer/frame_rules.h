@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// .eh_frame as FrameRules, through libdw. Works without a section table (PT_GNU_EH_FRAME leads to
+// the tables).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "symbolizer/elf_file.h"
+#include "symbolizer/module.h"
+
+namespace stallscope::symbolizer {
+
+class FrameRules {
+ public:
+  // `file` must outlive this. Reads nothing yet.
+  explicit FrameRules(const ElfFile& file);
+  ~FrameRules();
+
+  // The rule at ELF address `address`, found in the entry that covers `lookup_address` (address - 1
+  // for a return address: a call may be the last instruction of its function). nullopt: no entry
+  // covers it, or what it says cannot be put as a FrameRule.
+  std::optional<FrameRule> At(uint64_t address, bool is_return);
+
+  uint64_t heap_bytes() const { return heap_bytes_; }
+
+ private:
+  bool Load();
+
+  const ElfFile& file_;
+  bool loaded_ = false;
+  struct Tables;
+  std::unique_ptr<Tables> tables_;
+  uint64_t heap_bytes_ = 0;
+};
+
+}  // namespace stallscope::symbolizer
