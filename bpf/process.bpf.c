@@ -14,7 +14,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-const volatile u32 follow_children = 0;
+const volatile __u32 follow_children = 0;
 /* --comm: a process that takes this name by exec becomes a target. */
 const volatile char wanted_comm[16] = {};
 
@@ -23,8 +23,8 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-volatile u64 events_lost = 0;
-volatile u64 targets_lost = 0; /* processes that found no room among the targets */
+volatile __u64 events_lost = 0;
+volatile __u64 targets_lost = 0; /* processes that found no room among the targets */
 
 static __always_inline void emit(struct task_struct *task, u32 kind, u32 parent_tgid)
 {

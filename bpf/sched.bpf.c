@@ -29,22 +29,21 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* --- knobs ------------------------------------------------------------------------------------------------------- */
 
-const volatile u64 min_ns = 0;
-const volatile u64 max_ns = ~0ull;
-const volatile u32 per_thread = 0;
-const volatile u32 any_go = 0; /* some target may be a Go program */
+const volatile __u64 min_ns = 0;
+const volatile __u64 max_ns = ~0ull;
+const volatile __u32 per_thread = 0;
 
 /* The recording is the time in [start_ns, stop_ns). Before and after it the ledger moves, but books nothing. */
-volatile u64 start_ns = ~0ull;
-volatile u64 stop_ns = ~0ull;
-volatile u32 generation = 0; /* which of the two sample maps is written */
+volatile __u64 start_ns = ~0ull;
+volatile __u64 stop_ns = ~0ull;
+volatile __u32 generation = 0; /* which of the two sample maps is written */
 
 /* The layout of the one target (TARGET_ONE), so that it costs no look-up. */
 struct go_layout one_go = {};
 
 /* The iterator's orders. */
-volatile u32 pass = PASS_OPEN;
-const volatile u32 pid_namespace_inum = 0;
+volatile __u32 pass = PASS_OPEN;
+const volatile __u32 pid_namespace_inum = 0;
 
 /* --- maps -------------------------------------------------------------------------------------------------------- */
 
@@ -423,8 +422,6 @@ static __always_inline void repair_switch_in(struct task_struct *task, struct le
 
 static __always_inline const struct go_layout *go_layout_of(u32 tgid)
 {
-	if (!any_go)
-		return NULL;
 	if (target_mode == TARGET_ONE)
 		return &one_go;
 	return bpf_map_lookup_elem(&go_layouts, &tgid);

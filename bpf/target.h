@@ -9,9 +9,9 @@
 
 #include "wire.h"
 
-const volatile u32 target_mode = TARGET_ONE;
-const volatile u32 target_tgid = 0;
-const volatile u32 own_tgid = 0; /* never trace the tracer */
+const volatile __u32 target_mode = TARGET_ONE;
+const volatile __u32 target_tgid = 0;
+const volatile __u32 own_tgid = 0; /* never trace the tracer */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

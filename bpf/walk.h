@@ -24,7 +24,7 @@
 /* A frame chain on a stack of unknown bounds may reach this far. */
 #define STACK_REACH (64ull << 20)
 
-const volatile u64 hash_seed = 0;
+const volatile __u64 hash_seed = 0;
 
 static __always_inline u64 hash_step(u64 hash, u64 word)
 {
@@ -53,6 +53,27 @@ static __always_inline bool follows_call(u64 address)
 	       CALL_INDIRECT(6) || CALL_INDIRECT(7);
 #undef CALL_INDIRECT
 #undef CODE_BYTE
+}
+
+volatile __u32 leaf_offsets_used = 0;
+
+/*
+ * Where the return address lies above the stack pointer at an instruction that waits often: libc's system call wrappers
+ * make room on the stack first. User space fills this from unwind tables as it meets such places, and checks each use.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, u32);
+} leaf_offsets SEC(".maps");
+
+static __always_inline u64 leaf_return_offset(u64 ip)
+{
+	u32 *offset = leaf_offsets_used ? bpf_map_lookup_elem(&leaf_offsets, &ip) : NULL;
+
+	return offset ? *offset : 0;
 }
 
 /* The stretch of memory that a frame chain may lie in, and where it stands. */
@@ -128,7 +149,7 @@ static __always_inline u64 enter_goroutine(struct walk *walk, const struct go_la
 static __always_inline u64 walk_user_stack(const struct pt_regs *regs, u64 fsbase, const struct go_layout *go,
 					   struct stack *out)
 {
-	u64 ip = regs->ip, sp = regs->sp, hash, word = 0;
+	u64 ip = regs->ip, sp = regs->sp, hash, word = 0, leaf_offset;
 	struct walk walk = {.low = sp, .limit = sp + STACK_REACH, .bp = regs->bp};
 	u32 count = 1;
 	bool is_go = go && go->enabled;
@@ -147,8 +168,9 @@ static __always_inline u64 walk_user_stack(const struct pt_regs *regs, u64 fsbas
 	if (is_go)
 		find_goroutine(fsbase, sp, go, &walk, out);
 
-	if (!bpf_probe_read_user(&word, sizeof(word), (void *)sp) && follows_call(word)) {
-		out->flags |= STACK_LEAF_CALLER;
+	leaf_offset = leaf_return_offset(ip);
+	if (!bpf_probe_read_user(&word, sizeof(word), (void *)(sp + leaf_offset)) && follows_call(word)) {
+		out->flags |= leaf_offset ? STACK_LEAF_TABLE : STACK_LEAF_CALLER;
 		out->addresses[1] = word;
 		hash = hash_step(hash, word);
 		count = 2;

@@ -40,6 +40,7 @@ enum {
 	STACK_KERNEL = 2,
 	STACK_GO_NO_G = 4,     /* a Go thread whose g was read: it carries no goroutine (curg is nil) */
 	STACK_GO_UNKNOWN = 8,  /* a Go process, but this thread's g could not be read */
+	STACK_LEAF_TABLE = 16, /* addresses[1] was read where leaf_offsets says that the leaf's return address lies */
 };
 
 /* Innermost first. `addresses` from `goroutine_at` on belong to the goroutine below the system (g0, C) stack. */

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/collect/ledger.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "sched.skel.h"
+#include "userspace/collect/iterator.h"
+#include "userspace/collect/status.h"
+
+namespace stallscope {
+namespace {
+
+struct Destroy {
+  void operator()(sched_bpf* skeleton) const { sched_bpf__destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<sched_bpf, Destroy>;
+
+// Opens and loads with one of the two flavours of the switch hook.
+absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_from_tracepoint) {
+  Skeleton skeleton(sched_bpf__open());
+  if (!skeleton) return BpfError(errno, "cannot open the ledger's programs");
+  bpf_program__set_autoload(skeleton->progs.sched_switch, state_from_tracepoint);
+  bpf_program__set_autoload(skeleton->progs.sched_switch_3, !state_from_tracepoint);
+  bpf_program__set_autoload(skeleton->progs.translate_pids, false);
+  bpf_map__set_max_entries(skeleton->maps.stacks, options.stack_entries);
+  bpf_map__set_max_entries(skeleton->maps.samples_0, options.sample_entries);
+  bpf_map__set_max_entries(skeleton->maps.samples_1, options.sample_entries);
+  auto* knobs = skeleton->rodata;
+  knobs->target_mode = options.mode;
+  knobs->target_tgid = options.mode == TARGET_ONE && !options.tgids.empty() ? options.tgids[0] : 0;
+  knobs->own_tgid = getpid();
+  knobs->min_ns = options.min_ns;
+  knobs->max_ns = options.max_ns;
+  knobs->per_thread = options.per_thread;
+  if (getrandom(&knobs->hash_seed, sizeof(knobs->hash_seed), 0) < 0) knobs->hash_seed = getpid();
+  if (const int error = sched_bpf__load(skeleton.get())) return BpfError(error, "cannot load the ledger's programs");
+  return skeleton;
+}
+
+}  // namespace
+
+struct Ledger::Impl {
+  Skeleton skeleton;
+  bool state_from_tracepoint = true;
+  int barrier_map = -1;  // an inner map for the barrier
+
+  ~Impl() {
+    if (barrier_map >= 0) close(barrier_map);
+  }
+
+  // Returns after every program that was running has ended.
+  absl::Status Barrier() {
+    const uint32_t zero = 0;
+    const uint32_t fd = barrier_map;
+    if (bpf_map_update_elem(bpf_map__fd(skeleton->maps.barrier), &zero, &fd, BPF_ANY)) {
+      return BpfError(errno, "cannot wait for running programs");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<thread_record>> Pass(pass which) {
+    skeleton->bss->pass = which;
+    return ReadIterator<thread_record>(skeleton->progs.iterate_threads);
+  }
+};
+
+Ledger::Ledger(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Ledger::~Ledger() = default;
+
+absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Load(const LedgerOptions& options) {
+  auto impl = std::make_unique<Impl>();
+  auto skeleton = LoadFlavour(options, true);
+  if (!skeleton.ok()) {
+    const absl::Status first = skeleton.status();
+    skeleton = LoadFlavour(options, false);
+    if (!skeleton.ok()) return first;
+    impl->state_from_tracepoint = false;
+  }
+  impl->skeleton = *std::move(skeleton);
+  impl->barrier_map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "barrier_inner", 4, 4, 1, nullptr);
+  if (impl->barrier_map < 0) return BpfError(errno, "cannot create a map");
+  std::unique_ptr<Ledger> ledger(new Ledger(std::move(impl)));
+  if (options.mode == TARGET_SET) {
+    for (uint32_t tgid : options.tgids) {
+      if (auto status = ledger->AddTarget(tgid); !status.ok()) return status;
+    }
+  }
+  return ledger;
+}
+
+absl::Status Ledger::Attach() {
+  auto& s = *impl_->skeleton;
+  const bpf_program* hook = impl_->state_from_tracepoint ? s.progs.sched_switch : s.progs.sched_switch_3;
+  bpf_link* link = bpf_program__attach(hook);
+  if (!link) return BpfError(errno, "cannot attach to sched_switch");
+  (impl_->state_from_tracepoint ? s.links.sched_switch : s.links.sched_switch_3) = link;
+  s.links.sched_waking = bpf_program__attach(s.progs.sched_waking);
+  if (!s.links.sched_waking) return BpfError(errno, "cannot attach to sched_waking");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<thread_record>> Ledger::OpenPass() { return impl_->Pass(PASS_OPEN); }
+absl::StatusOr<std::vector<thread_record>> Ledger::VerifyPass() { return impl_->Pass(PASS_VERIFY); }
+
+void Ledger::Start(uint64_t mono_ns) { impl_->skeleton->data->start_ns = mono_ns; }
+
+absl::StatusOr<Ledger::Samples> Ledger::Drain() {
+  auto& s = *impl_->skeleton;
+  const uint32_t old = s.bss->generation;
+  s.bss->generation = !old;
+  if (auto status = impl_->Barrier(); !status.ok()) return status;
+  const int map = bpf_map__fd(old ? s.maps.samples_1 : s.maps.samples_0);
+  // No program writes to this map any more, so it can be read and emptied in two steps.
+  Samples samples;
+  sample_key key, next;
+  std::vector<sample_key> keys;
+  bool first = true;
+  while (bpf_map_get_next_key(map, first ? nullptr : &key, &next) == 0) {
+    sample_value value;
+    if (bpf_map_lookup_elem(map, &next, &value) == 0) samples.emplace_back(next, value);
+    key = next;
+    first = false;
+  }
+  for (const auto& sample : samples) bpf_map_delete_elem(map, &sample.first);
+  return samples;
+}
+
+absl::StatusOr<std::vector<thread_record>> Ledger::Close(uint64_t mono_ns) {
+  auto& s = *impl_->skeleton;
+  s.data->stop_ns = mono_ns;
+  if (auto status = impl_->Barrier(); !status.ok()) return status;
+  auto threads = impl_->Pass(PASS_CLOSE);
+  sched_bpf__detach(&s);
+  return threads;
+}
+
+std::optional<stack> Ledger::ReadStack(uint64_t id) const {
+  stack value;
+  if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.stacks), &id, &value)) return std::nullopt;
+  value.count = std::min<uint16_t>(value.count, STACK_MAX_ADDRESSES);
+  value.goroutine_at = std::min(value.goroutine_at, value.count);
+  return value;
+}
+
+void Ledger::ForgetStacks(const std::vector<uint64_t>& ids) {
+  const int map = bpf_map__fd(impl_->skeleton->maps.stacks);
+  for (uint64_t id : ids) bpf_map_delete_elem(map, &id);
+}
+
+void Ledger::SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout) {
+  auto& s = *impl_->skeleton;
+  go_layout value = {};
+  if (layout) {
+    value.g_tls = layout->g_tls;
+    value.g_m = layout->g_m;
+    value.g_sched_sp = layout->g_sched_sp;
+    value.g_sched_bp = layout->g_sched_bp;
+    value.m_gsignal = layout->m_gsignal;
+    value.m_curg = layout->m_curg;
+    value.switch_start = layout->switch_start;
+    value.switch_end = layout->switch_end;
+  }
+  if (s.rodata->target_mode == TARGET_ONE) {
+    s.bss->one_go.enabled = 0;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    s.bss->one_go = value;
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    s.bss->one_go.enabled = layout.has_value();
+    return;
+  }
+  value.enabled = layout.has_value();
+  const int map = bpf_map__fd(s.maps.go_layouts);
+  if (layout) {
+    bpf_map_update_elem(map, &tgid, &value, BPF_ANY);
+  } else {
+    bpf_map_delete_elem(map, &tgid);
+  }
+}
+
+void Ledger::SetLeafOffset(uint64_t ip, uint32_t offset) {
+  auto& s = *impl_->skeleton;
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.leaf_offsets), &ip, &offset, BPF_ANY) == 0) s.bss->leaf_offsets_used = 1;
+}
+
+absl::Status Ledger::AddTarget(uint32_t tgid) {
+  const uint8_t one = 1;
+  if (bpf_map_update_elem(targets_fd(), &tgid, &one, BPF_ANY)) return BpfError(errno, "too many target processes");
+  return absl::OkStatus();
+}
+
+std::vector<uint64_t> Ledger::Counters() const {
+  const int cpus = libbpf_num_possible_cpus();
+  std::vector<uint64_t> sums(LEDGER_COUNTERS);
+  if (cpus <= 0) return sums;
+  std::vector<uint64_t> values(cpus);
+  for (uint32_t counter = 0; counter < LEDGER_COUNTERS; ++counter) {
+    if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.counters), &counter, values.data())) continue;
+    for (uint64_t value : values) sums[counter] += value;
+  }
+  return sums;
+}
+
+std::vector<std::pair<space_key, space_totals>> Ledger::Totals() const {
+  std::vector<std::pair<space_key, space_totals>> result;
+  const int map = bpf_map__fd(impl_->skeleton->maps.totals);
+  space_key key, next;
+  bool first = true;
+  while (bpf_map_get_next_key(map, first ? nullptr : &key, &next) == 0) {
+    space_totals value;
+    if (bpf_map_lookup_elem(map, &next, &value) == 0) result.emplace_back(next, value);
+    key = next;
+    first = false;
+  }
+  return result;
+}
+
+std::string Ledger::mechanism() const {
+  return impl_->state_from_tracepoint ? "tp_btf sched_switch, sched_waking" : "tp_btf sched_switch (without prev_state), sched_waking";
+}
+
+int Ledger::targets_fd() const { return bpf_map__fd(impl_->skeleton->maps.targets); }
+
+std::vector<int> Ledger::ProgramFds() const {
+  auto& p = impl_->skeleton->progs;
+  std::vector<int> fds;
+  for (const bpf_program* program : {p.sched_switch, p.sched_switch_3, p.sched_waking}) {
+    if (bpf_program__fd(program) >= 0) fds.push_back(bpf_program__fd(program));
+  }
+  return fds;
+}
+
+std::vector<int> Ledger::MapFds() const {
+  std::vector<int> fds;
+  const bpf_map* map;
+  bpf_object__for_each_map(map, impl_->skeleton->obj) {
+    if (bpf_map__fd(map) >= 0) fds.push_back(bpf_map__fd(map));
+  }
+  return fds;
+}
+
+}  // namespace stallscope

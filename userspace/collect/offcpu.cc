@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/collect/offcpu.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <set>
+
+#include <absl/container/flat_hash_set.h>
+#include <absl/status/status.h>
+#include <fmt/format.h>
+
+#include "symbolizer/go_binary.h"
+#include "userspace/process/proc_files.h"
+#include "userspace/process/user_stack.h"
+
+namespace stallscope {
+namespace {
+
+uint64_t MonoNow() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + now.tv_nsec;
+}
+
+template <typename T>
+std::string Bytes(const T& value) {
+  return std::string(reinterpret_cast<const char*>(&value), sizeof(value));
+}
+
+StackEnd EndOf(const stack& raw) {
+  switch (raw.end) {
+    case WALK_COMPLETE:
+      return StackEnd::kComplete;
+    case WALK_NONE:
+      return StackEnd::kNone;
+    case WALK_FULL:
+      return StackEnd::kFull;
+    case WALK_UNREADABLE:
+      return StackEnd::kUnreadable;
+    default:
+      return StackEnd::kLeftStack;
+  }
+}
+
+WalkedStack Unpack(const stack& raw) {
+  WalkedStack walked;
+  walked.addresses.assign(raw.addresses, raw.addresses + raw.count);
+  if (raw.flags & STACK_LEAF_CALLER) walked.leaf = WalkedStack::Leaf::kWord;
+  if (raw.flags & STACK_LEAF_TABLE) walked.leaf = WalkedStack::Leaf::kTable;
+  walked.goroutine_at = raw.goroutine_at;
+  walked.no_goroutine = raw.flags & STACK_GO_NO_G;
+  walked.end = EndOf(raw);
+  return walked;
+}
+
+Stack MarkerStack(std::string_view marker, StackEnd end) {
+  Stack stack;
+  stack.end = end;
+  Segment segment;
+  segment.kind = SegmentKind::kMarker;
+  segment.marker = std::string(marker);
+  stack.segments.push_back(std::move(segment));
+  return stack;
+}
+
+RawReason ReasonOf(const sample_key& key, uint32_t file_type) {
+  RawReason reason;
+  reason.syscall = key.syscall;
+  reason.task_state = key.state;
+  reason.in_iowait = key.flags & SAMPLE_IN_IOWAIT;
+  reason.kernel_thread = key.flags & SAMPLE_KERNEL_THREAD;
+  reason.file = static_cast<FileType>(std::min<uint32_t>(file_type, WIRE_FILE_OTHER));
+  return reason;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& options, PidNamespace* pids,
+                                                      symbolizer::ModuleCache* modules) {
+  std::unique_ptr<OffCpu> self(new OffCpu(pids, modules));
+  self->options_ = options;
+  LedgerOptions ledger = options.ledger;
+  for (uint32_t tgid : ledger.tgids) self->spaces_.ReadAhead(tgid);
+  auto loaded = Ledger::Load(ledger);
+  if (!loaded.ok()) return loaded.status();
+  self->ledger_ = *std::move(loaded);
+
+  ProcessEventsOptions events;
+  events.mode = ledger.mode;
+  events.tgid = ledger.tgids.empty() ? 0 : ledger.tgids[0];
+  events.follow_children = options.follow_children;
+  events.wanted_comm = options.wanted_comm;
+  events.targets_fd = self->ledger_->targets_fd();
+  auto attached = ProcessEvents::Attach(events);
+  if (!attached.ok()) return attached.status();
+  self->events_ = *std::move(attached);
+
+  for (uint32_t tgid : ledger.tgids) {
+    if (const Space* space = self->spaces_.Current(tgid); space && space->go) {
+      self->ledger_->SetGoLayout(tgid, space->go);
+    }
+  }
+  if (auto status = self->ledger_->Attach(); !status.ok()) return status;
+  auto status = self->ReadOpenThreads();
+  if (!status.ok()) return status;
+  return self;
+}
+
+// Threads that wait now: into the ledger first, so that their time counts from the start; then their stacks, read from
+// outside; then a second look, because a thread that ran meanwhile may have been read in two halves.
+absl::Status OffCpu::ReadOpenThreads() {
+  auto threads = ledger_->OpenPass();
+  if (!threads.ok()) return threads.status();
+  start_ns_ = MonoNow();
+  ledger_->Start(start_ns_);
+  absl::flat_hash_map<uint64_t, uint64_t> switches;  // promise -> at the first look
+  for (const thread_record& thread : *threads) {
+    if (!(thread.user_stack & STACK_PROMISE)) continue;
+    const SpaceIndex index = spaces_.Find(thread.space);
+    Space& space = spaces_.at(index);
+    Stack stack;
+    if (space.live && thread.ip) {
+      Registers registers = {thread.ip, thread.sp, thread.bp, thread.fsbase};
+      stack = UnwindFromOutside(registers, space.go ? &*space.go : nullptr, *space.live, index);
+      if (const auto offset = LeafReturnOffset(thread.ip, *space.live)) ledger_->SetLeafOffset(thread.ip, *offset);
+    } else {
+      stack.end = StackEnd::kNone;
+    }
+    user_stacks_[{index, thread.user_stack}] = std::move(stack);
+    switches[thread.user_stack] = thread.switches;
+  }
+  auto again = ledger_->VerifyPass();
+  if (!again.ok()) return again.status();
+  absl::flat_hash_set<uint64_t> unmoved;
+  for (const thread_record& thread : *again) {
+    const auto first = switches.find(thread.user_stack);
+    if (first != switches.end() && first->second == thread.switches) unmoved.insert(thread.user_stack);
+  }
+  for (auto& [key, stack] : user_stacks_) {
+    if (!(key.second & STACK_PROMISE) || unmoved.contains(key.second)) continue;
+    ++moved_;
+    stack = MarkerStack("stack not read", StackEnd::kMoved);
+  }
+  return absl::OkStatus();
+}
+
+void OffCpu::ApplyGoLayout(const Space& space) { ledger_->SetGoLayout(space.key.tgid, space.go); }
+
+std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
+  std::vector<ProcessChange> changes;
+  for (const process_event& event : events_->Drain()) {
+    ProcessChange change;
+    change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
+    change.mono_ns = event.time_ns;
+    const std::string comm(event.comm, strnlen(event.comm, sizeof(event.comm)));
+    if (event.kind == PROCESS_EXEC) {
+      const Space* before = spaces_.Current(event.space.tgid);
+      change.kind = ProcessChange::kExec;
+      change.before = before ? before->comm : "";
+      change.after = comm;
+      ApplyGoLayout(spaces_.at(spaces_.Exec(event.space, comm)));
+    } else if (event.kind == PROCESS_FORK) {
+      change.kind = ProcessChange::kFork;
+      ApplyGoLayout(spaces_.at(spaces_.Find(event.space)));
+    } else {
+      change.kind = ProcessChange::kExit;
+      spaces_.Find(event.space);
+    }
+    changes.push_back(std::move(change));
+  }
+  return changes;
+}
+
+absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
+  auto changes = TakeProcessEvents();
+  auto samples = ledger_->Drain();
+  if (!samples.ok()) return samples.status();
+  Take(*samples);
+  return changes;
+}
+
+void OffCpu::Take(const Ledger::Samples& samples) {
+  for (const auto& [key, value] : samples) {
+    const SpaceIndex space = spaces_.Find(key.space);
+    Sum& sum = sums_[Bytes(key)];
+    if (sum.value.count == 0) {
+      sum.space = space;
+      sum.key = key;
+      sum.value.file_type = value.file_type;
+      KeepUserStack(space, key.user_stack);
+      KeepKernelStack(key.kernel_stack);
+      if (key.tid && !thread_names_.contains(key.tid)) {
+        const auto own = pids_->FromKernel(key.tid);
+        thread_names_[key.tid] = own ? ReadComm(fmt::format("/proc/{}/task/{}", spaces_.at(space).pid, *own)) : "?";
+      }
+    }
+    sum.value.blocked_ns += value.blocked_ns;
+    sum.value.runq_ns += value.runq_ns;
+    sum.value.count += value.count;
+    waits_ += value.count;
+  }
+  // Stacks that were read may leave the kernel's map: they come again if they occur again.
+  const uint64_t kept = ledger_->Counters()[LEDGER_STACKS_KEPT];
+  if (kept - kept_at_last_forget_ > options_.ledger.stack_entries / 2) {
+    ledger_->ForgetStacks(read_ids_);
+    read_ids_.clear();
+    kept_at_last_forget_ = kept;
+  }
+}
+
+void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
+  if (id < STACK_ID_FIRST || (id & STACK_PROMISE) || user_stacks_.contains(StackKey(index, id))) return;
+  const auto raw = ledger_->ReadStack(id);
+  if (!raw) return;
+  read_ids_.push_back(id);
+  Space& space = spaces_.at(index);
+  const WalkedStack walked = Unpack(*raw);
+  if (!space.live) {
+    Stack stack;  // addresses of a program that is gone: kept, without names
+    stack.end = walked.end;
+    Segment segment;
+    segment.space = index;
+    for (size_t i = 0; i < walked.addresses.size(); ++i) {
+      if (i == 1 && walked.leaf != WalkedStack::Leaf::kNone) continue;
+      segment.addresses.push_back({walked.addresses[i], i > 0, i > 0});
+    }
+    if (!segment.addresses.empty()) stack.segments.push_back(std::move(segment));
+    user_stacks_[{index, id}] = std::move(stack);
+    return;
+  }
+  if (!walked.addresses.empty()) {
+    if (const auto offset = LeafReturnOffset(walked.addresses[0], *space.live)) {
+      ledger_->SetLeafOffset(walked.addresses[0], *offset);
+    }
+  }
+  user_stacks_[{index, id}] = JudgeUserStack(walked, *space.live, index);
+}
+
+void OffCpu::KeepKernelStack(uint64_t id) {
+  if (id < STACK_ID_FIRST || kernel_stacks_.contains(id)) return;
+  const auto raw = ledger_->ReadStack(id);
+  if (!raw) return;
+  read_ids_.push_back(id);
+  kernel_stacks_[id].assign(raw->addresses, raw->addresses + raw->count);
+}
+
+absl::Status OffCpu::Stop() {
+  stop_ns_ = MonoNow();
+  auto threads = ledger_->Close(stop_ns_);
+  if (!threads.ok()) return threads.status();
+  whole_time_ = *std::move(threads);
+  // Two drains: what was summed before the end, and what the closing pass added.
+  for (int i = 0; i < 2; ++i) {
+    if (auto changes = Drain(); !changes.ok()) return changes.status();
+  }
+  events_->Detach();
+  return absl::OkStatus();
+}
+
+uint32_t OffCpu::InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording) {
+  const uint64_t parts[3] = {space, user, kernel};
+  const auto [it, is_new] = interned_.try_emplace(Bytes(parts), 0);
+  if (!is_new) return it->second;
+  Stack stack;
+  if (const auto found = user_stacks_.find(StackKey(space, user)); found != user_stacks_.end()) {
+    stack = found->second;
+  } else if (user == STACK_NONE) {
+    stack.end = StackEnd::kNone;
+  } else {
+    stack = MarkerStack("stack lost", StackEnd::kLost);
+  }
+  if (const auto found = kernel_stacks_.find(kernel); found != kernel_stacks_.end()) {
+    Segment segment;
+    segment.kind = SegmentKind::kKernel;
+    segment.space = kKernelSpace;
+    for (size_t i = 0; i < found->second.size(); ++i) {
+      segment.addresses.push_back({found->second[i], /*is_return=*/i > 0, false});
+    }
+    stack.segments.insert(stack.segments.begin(), std::move(segment));
+  }
+  const auto [index, fresh] = stack_index_.try_emplace(stack, recording->stacks.size());
+  if (fresh) recording->stacks.push_back(std::move(stack));
+  it->second = index->second;
+  return it->second;
+}
+
+absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& interrupted) {
+  recording->start_mono_ns = start_ns_;
+  recording->duration_ns = stop_ns_ - start_ns_;
+  recording->per_thread = options_.ledger.per_thread;
+
+  RecordedEvent event;
+  event.name = "offcpu";
+  event.columns = {{"time", "ns"}, {"runq", "ns"}, {"count", "count"}};
+  event.mechanism = ledger_->mechanism();
+  for (const auto& [bytes, sum] : sums_) {
+    Sample sample;
+    sample.space = sum.space;
+    sample.stack = InternStack(sum.space, sum.key.user_stack, sum.key.kernel_stack, recording);
+    sample.reason = ReasonOf(sum.key, sum.value.file_type);
+    if (sum.key.tid) {
+      sample.tid = pids_->FromKernel(sum.key.tid).value_or(sum.key.tid);
+      sample.thread_name = thread_names_[sum.key.tid];
+    }
+    sample.values = {static_cast<int64_t>(sum.value.blocked_ns), static_cast<int64_t>(sum.value.runq_ns),
+                     static_cast<int64_t>(sum.value.count)};
+    event.samples.push_back(std::move(sample));
+  }
+  recording->events.push_back(std::move(event));
+
+  for (const thread_record& thread : whole_time_) {
+    HungThread hung;
+    hung.space = spaces_.Find(thread.space);
+    hung.tid = pids_->FromKernel(thread.tid).value_or(thread.tid);
+    hung.name = std::string(thread.comm, strnlen(thread.comm, sizeof(thread.comm)));
+    KeepKernelStack(thread.kernel_stack);
+    hung.stack = InternStack(hung.space, thread.user_stack, thread.kernel_stack, recording);
+    sample_key key = {};
+    key.syscall = thread.syscall;
+    key.state = thread.state;
+    key.flags = thread.sample_flags;
+    hung.reason = ReasonOf(key, thread.file_type);
+    recording->hung.push_back(std::move(hung));
+  }
+  for (const auto& [key, sum] : ledger_->Totals()) {
+    ProcessTotals totals;
+    totals.space = spaces_.Find(key);
+    totals.running_ns = sum.running_ns;
+    totals.runnable_ns = sum.runnable_ns;
+    totals.blocked_ns = sum.blocked_ns;
+    totals.switches = sum.switches;
+    recording->totals.push_back(totals);
+  }
+  AddLosses(recording);
+  for (SpaceIndex i = 0; i < spaces_.size(); ++i) {
+    const Space& from = spaces_.at(i);
+    AddressSpace space;
+    space.tgid = from.pid ? from.pid : from.key.tgid;
+    space.start_boot_ns = from.key.start_boot_ns;
+    space.exec_id = from.key.exec_id;
+    space.comm = from.comm.empty() ? fmt::format("pid {}", space.tgid) : from.comm;
+    if (from.live) {
+      space.exe = from.live->exe();
+      space.mappings = from.live->Mappings();
+      if (const auto* go = from.live->go(nullptr)) space.go_version = go->version();
+    }
+    if (!from.go_problem.empty()) {
+      recording->notes.push_back(
+          fmt::format("{} ({}): {}; goroutines below C code and system stacks are not followed", space.comm, space.tgid,
+                      from.go_problem));
+    }
+    recording->spaces.push_back(std::move(space));
+  }
+  return NameAddresses(recording, interrupted);
+}
+
+absl::Status OffCpu::NameAddresses(Recording* recording, const std::function<bool()>& interrupted) {
+  std::set<NamedAddress> addresses;
+  bool any_kernel = false;
+  for (const Stack& stack : recording->stacks) {
+    for (const Segment& segment : stack.segments) {
+      any_kernel |= segment.kind == SegmentKind::kKernel;
+      for (const StackAddress& address : segment.addresses) {
+        addresses.insert({segment.space, address.value, address.is_return});
+      }
+    }
+  }
+  symbolizer::KernelSymbols kernel = symbolizer::KernelSymbols::Parse("");
+  if (any_kernel) {
+    if (auto text = ReadProcFile("/proc/kallsyms"); text.ok()) kernel = symbolizer::KernelSymbols::Parse(*text);
+    if (kernel.hidden()) {
+      std::string level = ReadProcFile("/proc/sys/kernel/kptr_restrict").value_or("?");
+      if (!level.empty() && level.back() == '\n') level.pop_back();
+      recording->notes.push_back(fmt::format("kernel symbols are hidden (kptr_restrict={})", level));
+    }
+  }
+  size_t done = 0;
+  for (const NamedAddress& address : addresses) {
+    if (++done % 256 == 0 && interrupted && interrupted()) return absl::CancelledError("interrupted");
+    std::vector<symbolizer::Frame> frames;
+    if (address.space == kKernelSpace) {
+      if (auto frame = kernel.Lookup(address.is_return ? address.address - 1 : address.address)) {
+        frames.push_back(*std::move(frame));
+      }
+    } else if (const Space& space = spaces_.at(address.space); space.live) {
+      frames = space.live->Lookup(address.address, address.is_return);
+    }
+    if (!frames.empty()) recording->names.emplace_hint(recording->names.end(), address, std::move(frames));
+  }
+  return absl::OkStatus();
+}
+
+void OffCpu::AddLosses(Recording* recording) const {
+  const std::vector<uint64_t> counters = ledger_->Counters();
+  const auto add = [&](std::string name, uint64_t count, std::optional<uint64_t> time_ns, std::string remedy,
+                       bool dropped) {
+    if (count == 0) return;
+    Loss loss;
+    loss.event = "offcpu";
+    loss.name = std::move(name);
+    loss.count = count;
+    loss.time_ns = time_ns;
+    loss.remedy = std::move(remedy);
+    loss.dropped = dropped;
+    recording->losses.push_back(std::move(loss));
+  };
+  const auto hide = [&](std::string why, uint64_t count, uint64_t time_ns) {
+    if (count == 0) return;
+    Hidden hidden;
+    hidden.event = "offcpu";
+    hidden.why = std::move(why);
+    hidden.count = count;
+    hidden.time_ns = time_ns;
+    recording->filtered.push_back(std::move(hidden));
+  };
+  const std::string more_stacks = fmt::format("--stacks {}", options_.ledger.stack_entries * 4);
+  add("stack map full", counters[LEDGER_STACK_MAP_FULL], std::nullopt, more_stacks, false);
+  add("sample map full", counters[LEDGER_SAMPLE_MAP_FULL], counters[LEDGER_SAMPLE_MAP_FULL_NS], more_stacks, true);
+  add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], counters[LEDGER_UNKNOWN_NS], "",
+      false);
+  add("no thread storage", counters[LEDGER_NO_STORAGE], std::nullopt, "", true);
+  add("thread moved while its stack was read", moved_, std::nullopt, "", false);
+  add("process gone before it could be read", spaces_.gone(), std::nullopt, "", false);
+  add("process events lost", events_->lost(), std::nullopt, "", false);
+  hide("--min", counters[LEDGER_BELOW_MIN], counters[LEDGER_BELOW_MIN_NS]);
+  hide("--max", counters[LEDGER_ABOVE_MAX], counters[LEDGER_ABOVE_MAX_NS]);
+  if (const uint64_t repaired = counters[LEDGER_SWITCH_IN_REPAIRED]) {
+    recording->notes.push_back(fmt::format("{} missed switch-ins repaired from the scheduler's own record", repaired));
+  }
+}
+
+absl::Status OffCpu::AddTarget(uint32_t kernel_tgid) {
+  if (spaces_.ReadAhead(kernel_tgid)) {
+    if (const Space* space = spaces_.Current(kernel_tgid); space && space->go) {
+      ledger_->SetGoLayout(kernel_tgid, space->go);
+    }
+  }
+  return ledger_->AddTarget(kernel_tgid);
+}
+
+std::vector<int> OffCpu::ProgramFds() const {
+  std::vector<int> fds = ledger_->ProgramFds();
+  for (int fd : events_->ProgramFds()) fds.push_back(fd);
+  return fds;
+}
+
+std::vector<int> OffCpu::MapFds() const {
+  std::vector<int> fds = ledger_->MapFds();
+  for (int fd : events_->MapFds()) fds.push_back(fd);
+  return fds;
+}
+
+}  // namespace stallscope

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The collector of `offcpu`: the ledger's sums, with the address spaces they belong to, as one part of a Recording.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
+
+#include "symbolizer/module_cache.h"
+#include "symbolizer/text_tables.h"
+#include "userspace/collect/ledger.h"
+#include "userspace/collect/pid_namespace.h"
+#include "userspace/collect/process_events.h"
+#include "userspace/collect/space_table.h"
+#include "userspace/profile/recording.h"
+
+namespace stallscope {
+
+struct OffCpuOptions {
+  LedgerOptions ledger;
+  bool follow_children = false;
+  std::string wanted_comm;  // --comm: processes that take this name later are targets too
+};
+
+// What happened to a process under observation.
+struct ProcessChange {
+  enum Kind { kExec, kExit, kFork } kind = kExec;
+  uint32_t tgid = 0;  // in our own pid namespace
+  std::string before, after;  // kExec: comm
+  uint64_t mono_ns = 0;
+};
+
+class OffCpu {
+ public:
+  // Loads, attaches and starts recording. `pids` and `modules` outlive the collector.
+  static absl::StatusOr<std::unique_ptr<OffCpu>> Start(const OffCpuOptions& options, PidNamespace* pids,
+                                                       symbolizer::ModuleCache* modules);
+
+  // Takes what has come since the last call; to be called some times a second.
+  absl::StatusOr<std::vector<ProcessChange>> Drain();
+
+  // Ends the recording now. `Fill` may be called after it.
+  absl::Status Stop();
+
+  // Puts what was recorded into `recording`: event, stacks, spaces, names, losses, totals, hung threads, cost of maps.
+  // `interrupted` is asked now and then; when it says true, the call returns early with Cancelled.
+  absl::Status Fill(Recording* recording, const std::function<bool()>& interrupted);
+
+  // Adds a process to the targets (TARGET_SET). Kernel's number.
+  absl::Status AddTarget(uint32_t kernel_tgid);
+
+  uint64_t start_mono_ns() const { return start_ns_; }
+  uint64_t waits() const { return waits_; }      // drained so far
+  size_t stacks() const { return user_stacks_.size(); }
+  const Space* Current(uint32_t kernel_tgid) const { return spaces_.Current(kernel_tgid); }
+  std::vector<int> ProgramFds() const;
+  std::vector<int> MapFds() const;
+
+ private:
+  using StackKey = std::pair<SpaceIndex, uint64_t>;  // a space and the ledger's id
+
+  OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules) : spaces_(pids, modules), pids_(pids) {}
+  absl::Status ReadOpenThreads();
+  void Take(const Ledger::Samples& samples);
+  void KeepUserStack(SpaceIndex space, uint64_t id);
+  void KeepKernelStack(uint64_t id);
+  void ApplyGoLayout(const Space& space);
+  std::vector<ProcessChange> TakeProcessEvents();
+  uint32_t InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording);
+  absl::Status NameAddresses(Recording* recording, const std::function<bool()>& interrupted);
+  void AddLosses(Recording* recording) const;
+
+  SpaceTable spaces_;
+  PidNamespace* pids_;
+  OffCpuOptions options_;
+  std::unique_ptr<Ledger> ledger_;
+  std::unique_ptr<ProcessEvents> events_;
+  uint64_t start_ns_ = 0, stop_ns_ = 0;
+  uint64_t waits_ = 0;
+  uint64_t kept_at_last_forget_ = 0;
+
+  struct Sum {
+    SpaceIndex space = 0;
+    sample_key key = {};
+    sample_value value = {};
+  };
+  absl::flat_hash_map<std::string, Sum> sums_;  // by the bytes of sample_key
+  absl::flat_hash_map<StackKey, Stack> user_stacks_;
+  absl::flat_hash_map<uint64_t, std::vector<uint64_t>> kernel_stacks_;
+  std::vector<uint64_t> read_ids_;  // still in the kernel's map
+  absl::flat_hash_map<uint32_t, std::string> thread_names_;  // --threads
+  std::vector<thread_record> whole_time_;
+  uint64_t moved_ = 0;
+  std::map<Stack, uint32_t> stack_index_;
+  absl::flat_hash_map<std::string, uint32_t> interned_;
+};
+
+}  // namespace stallscope

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/collect/space_table.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include <absl/status/status.h>
+#include <fmt/format.h>
+
+#include "userspace/go/layout.h"
+#include "userspace/process/proc_files.h"
+
+namespace stallscope {
+namespace {
+
+std::string Bytes(const space_key& key) { return std::string(reinterpret_cast<const char*>(&key), sizeof(key)); }
+
+// /proc gives the start in clock ticks, the kernel's programs in nanoseconds: equal but for rounding.
+bool SameStart(uint32_t pid, uint64_t start_boot_ns) {
+  const auto ticks = ReadStartTicks(fmt::format("/proc/{}", pid));
+  if (!ticks.ok()) return false;
+  const uint64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK);
+  const uint64_t expected = start_boot_ns / tick_ns;
+  return *ticks + 1 >= expected && *ticks <= expected + 1;
+}
+
+}  // namespace
+
+std::unique_ptr<Space> SpaceTable::Open(uint32_t kernel_tgid) {
+  auto space = std::make_unique<Space>();
+  auto pid = pids_->FromKernel(kernel_tgid);
+  if (!pid && pids_->Refresh().ok()) pid = pids_->FromKernel(kernel_tgid);
+  if (!pid) return space;
+  space->pid = *pid;
+  space->comm = ReadComm(fmt::format("/proc/{}", *pid));
+  auto live = LiveSpace::Open(*pid, modules_);
+  if (!live.ok()) return space;
+  space->live = *std::move(live);
+  auto layout = FindGoLayout(*space->live);
+  if (layout.ok()) {
+    space->go = *layout;
+  } else if (!absl::IsNotFound(layout.status())) {
+    space->go_problem = std::string(layout.status().message());
+  }
+  return space;
+}
+
+SpaceIndex SpaceTable::Add(std::unique_ptr<Space> space) {
+  const SpaceIndex index = spaces_.size();
+  by_key_[Bytes(space->key)] = index;
+  current_[space->key.tgid] = index;
+  uint32_t& newest = newest_exec_[space->key.tgid];
+  newest = std::max(newest, space->key.exec_id);
+  spaces_.push_back(std::move(space));
+  return index;
+}
+
+bool SpaceTable::ReadAhead(uint32_t kernel_tgid) {
+  auto space = Open(kernel_tgid);
+  const bool ok = space->live != nullptr;
+  ahead_[kernel_tgid] = std::move(space);
+  return ok;
+}
+
+SpaceIndex SpaceTable::Find(const space_key& key) {
+  if (const auto it = by_key_.find(Bytes(key)); it != by_key_.end()) return it->second;
+  std::unique_ptr<Space> space;
+  if (const auto it = ahead_.find(key.tgid); it != ahead_.end()) {
+    space = std::move(it->second);
+    ahead_.erase(it);
+  } else if (const auto newest = newest_exec_.find(key.tgid);
+             newest != newest_exec_.end() && key.exec_id < newest->second) {
+    space = std::make_unique<Space>();  // an earlier program of the same process: it can be read no more
+  } else {
+    space = Open(key.tgid);
+    if (space->live && !SameStart(space->pid, key.start_boot_ns)) {
+      space->live.reset();  // the number belongs to another process by now
+      space->go.reset();
+    }
+  }
+  space->key = key;
+  return Add(std::move(space));
+}
+
+SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm) {
+  // What was read ahead was the program before this one.
+  if (const auto it = ahead_.find(key.tgid); it != ahead_.end()) {
+    space_key before = key;
+    if (before.exec_id > 0) --before.exec_id;
+    Find(before);
+  }
+  if (const auto it = by_key_.find(Bytes(key)); it != by_key_.end()) {
+    at(it->second).comm = std::string(comm);
+    return it->second;
+  }
+  auto space = Open(key.tgid);
+  if (space->live && !SameStart(space->pid, key.start_boot_ns)) space->live.reset();
+  space->key = key;
+  space->comm = std::string(comm);
+  return Add(std::move(space));
+}
+
+size_t SpaceTable::gone() const {
+  return std::count_if(spaces_.begin(), spaces_.end(), [](const auto& space) { return !space->live; });
+}
+
+const Space* SpaceTable::Current(uint32_t kernel_tgid) const {
+  if (const auto it = ahead_.find(kernel_tgid); it != ahead_.end()) return it->second.get();
+  if (const auto it = current_.find(kernel_tgid); it != current_.end()) return spaces_[it->second].get();
+  return nullptr;
+}
+
+}  // namespace stallscope

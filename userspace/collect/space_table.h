@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The address spaces of a recording: (tgid, start time, exec count) as the kernel names them, bound to the live process
+// they can be read from, if it still is the same one.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <absl/container/flat_hash_map.h>
+
+#include "bpf/wire.h"
+#include "symbolizer/module_cache.h"
+#include "userspace/collect/pid_namespace.h"
+#include "userspace/process/go_layout.h"
+#include "userspace/process/live_space.h"
+#include "userspace/profile/recording.h"
+
+namespace stallscope {
+
+struct Space {
+  space_key key = {};
+  uint32_t pid = 0;  // in our own pid namespace; 0 when it is not visible
+  std::string comm;
+  std::unique_ptr<LiveSpace> live;  // null: gone before it could be read
+  std::optional<GoLayout> go;
+  std::string go_problem;  // why a Go program's goroutines below system stacks are not followed
+};
+
+class SpaceTable {
+ public:
+  SpaceTable(PidNamespace* pids, symbolizer::ModuleCache* modules) : pids_(pids), modules_(modules) {}
+
+  // Reads the process now, before the kernel has named its space; the first space seen with this tgid is bound to it.
+  // Returns false when it cannot be read.
+  bool ReadAhead(uint32_t kernel_tgid);
+  // The index of a space, opened at first sight.
+  SpaceIndex Find(const space_key& key);
+  // The process became another program: from now on `key` is the one to read.
+  SpaceIndex Exec(const space_key& key, std::string_view comm);
+
+  Space& at(SpaceIndex index) { return *spaces_[index]; }
+  size_t size() const { return spaces_.size(); }
+  // Spaces that could not be read.
+  size_t gone() const;
+  // The Go layout found by ReadAhead or Find for the process that has this tgid now.
+  const Space* Current(uint32_t kernel_tgid) const;
+
+ private:
+  SpaceIndex Add(std::unique_ptr<Space> space);
+  std::unique_ptr<Space> Open(uint32_t kernel_tgid);
+
+  PidNamespace* pids_;
+  symbolizer::ModuleCache* modules_;
+  std::vector<std::unique_ptr<Space>> spaces_;
+  absl::flat_hash_map<std::string, SpaceIndex> by_key_;  // the bytes of space_key
+  absl::flat_hash_map<uint32_t, std::unique_ptr<Space>> ahead_;
+  absl::flat_hash_map<uint32_t, SpaceIndex> current_;
+  absl::flat_hash_map<uint32_t, uint32_t> newest_exec_;
+};
+
+}  // namespace stallscope

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/process/live_space.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include <absl/status/status.h>
+#include <fmt/format.h>
+
+#include "symbolizer/go_binary.h"
+#include "userspace/process/proc_files.h"
+
+namespace stallscope {
+namespace {
+
+// A program that maps and unmaps code all the time must not make us read its maps all the time.
+constexpr size_t kMaxRefreshes = 64;
+constexpr size_t kMaxPerfMapBytes = 64u << 20;
+constexpr size_t kMaxVdsoBytes = 1u << 20;
+
+std::string ReadLink(const std::string& path) {
+  char buffer[4096];
+  const ssize_t n = readlink(path.c_str(), buffer, sizeof(buffer));
+  return n > 0 ? std::string(buffer, n) : std::string();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LiveSpace>> LiveSpace::Open(uint32_t pid, symbolizer::ModuleCache* modules) {
+  std::unique_ptr<LiveSpace> space(new LiveSpace(pid, modules));
+  space->exe_ = ReadLink(fmt::format("/proc/{}/exe", pid));
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (space->exe_.ends_with(kDeleted)) space->exe_.resize(space->exe_.size() - kDeleted.size());
+  if (auto status = space->Refresh(); !status.ok()) return status;
+  for (const OpenMapping& mapping : space->mappings_) {
+    if (mapping.path == space->exe_ && mapping.module) space->is_x86_64_ = mapping.module->is_x86_64();
+  }
+  return space;
+}
+
+absl::Status LiveSpace::Refresh() {
+  auto text = ReadProcFile(fmt::format("/proc/{}/maps", pid_));
+  if (!text.ok()) return text.status();
+  for (MapsLine& line : ParseMaps(*text)) {
+    if (!line.executable || line.path == "[vsyscall]") continue;
+    const auto same = [&](const OpenMapping& m) {
+      return m.start == line.start && m.end == line.end && m.file_offset == line.file_offset && m.inode == line.inode &&
+             m.device == line.device;
+    };
+    if (std::any_of(mappings_.begin(), mappings_.end(), same)) continue;
+    OpenMapping mapping;
+    mapping.start = line.start;
+    mapping.end = line.end;
+    mapping.file_offset = line.file_offset;
+    mapping.device = line.device;
+    mapping.inode = line.inode;
+    mapping.path = std::move(line.path);
+    mapping.module = OpenModule(mapping);
+    mappings_.push_back(std::move(mapping));
+  }
+  return absl::OkStatus();
+}
+
+// map_files reaches the file that is really mapped, deleted or replaced ones too, and cannot be a FIFO or a device of
+// the target's making; without the right to it (CAP_CHECKPOINT_RESTORE) the path below the target's root must do, and
+// then only if it is the same file.
+std::shared_ptr<const symbolizer::Module> LiveSpace::OpenModule(const OpenMapping& mapping) {
+  if (mapping.path == "[vdso]") {
+    const uint64_t size = mapping.end - mapping.start;
+    if (size > kMaxVdsoBytes) return nullptr;
+    std::string bytes(size, '\0');
+    if (!memory_.Read(mapping.start, bytes.data(), size)) return nullptr;
+    auto module = symbolizer::Module::FromBytes(std::move(bytes), {"", "[vdso]", ""});
+    return module.ok() ? *module : nullptr;
+  }
+  if (mapping.inode == 0 || mapping.path.empty() || mapping.path[0] != '/') return nullptr;
+  const std::string root = fmt::format("/proc/{}/root", pid_);
+  symbolizer::ModuleSource source;
+  source.name = mapping.path;
+  source.debug_root = root;
+  struct stat ours, theirs;
+  if (stat("/", &ours) == 0 && stat((root + "/").c_str(), &theirs) == 0 && ours.st_dev == theirs.st_dev &&
+      ours.st_ino == theirs.st_ino) {
+    source.debug_root = "";
+  }
+  source.path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, mapping.start, mapping.end);
+  auto module = modules_->Get(source);
+  if (module.ok()) return *module;
+  source.path = root + mapping.path;
+  struct stat file;
+  if (stat(source.path.c_str(), &file) != 0 || !S_ISREG(file.st_mode) || file.st_ino != mapping.inode) return nullptr;
+  module = modules_->Get(source);
+  return module.ok() ? *module : nullptr;
+}
+
+const LiveSpace::OpenMapping* LiveSpace::Find(uint64_t address) const {
+  for (auto it = mappings_.rbegin(); it != mappings_.rend(); ++it) {
+    if (address >= it->start && address < it->end) return &*it;
+  }
+  return nullptr;
+}
+
+void LiveSpace::Learn(uint64_t address) {
+  if (Find(address) || refreshes_ >= kMaxRefreshes) return;
+  ++refreshes_;
+  Refresh().IgnoreError();  // gone: the address stays without a name, and the caller counts that
+}
+
+const LiveSpace::AddressFacts& LiveSpace::FactsAt(uint64_t address, bool is_return) const {
+  auto [it, is_new] = facts_.try_emplace({address, is_return});
+  AddressFacts& facts = it->second;
+  if (!is_new) return facts;
+  facts.is_go = IsGo(is_return ? address - 1 : address);
+  if (is_return) facts.follows_call = FollowsCall(address);
+  facts.keeps_frame_pointer = facts.is_go;
+  if (!facts.is_go) {
+    const auto rule = RuleAt(address, is_return);
+    facts.keeps_frame_pointer = rule && rule->cfa_register == symbolizer::FrameRule::kRbp && !rule->cfa_deref;
+  }
+  return facts;
+}
+
+std::vector<symbolizer::Frame> LiveSpace::Lookup(uint64_t address, bool is_return) const {
+  const uint64_t place = is_return ? address - 1 : address;
+  const OpenMapping* mapping = Find(place);
+  if (!mapping) return {};
+  if (mapping->module) {
+    return mapping->module->Lookup(address - mapping->start + mapping->file_offset, is_return);
+  }
+  if (!perf_map_) ReadPerfMap();
+  if (auto frame = perf_map_->Lookup(place)) return {*std::move(frame)};
+  return {};
+}
+
+// A JIT names its code in /tmp/perf-PID.map of its own mount namespace, with the pid that it sees itself.
+void LiveSpace::ReadPerfMap() const {
+  perf_map_ = symbolizer::PerfMap::Parse("");
+  auto status = ReadProcFile(fmt::format("/proc/{}/status", pid_));
+  if (!status.ok()) return;
+  std::string inner = fmt::format("{}", pid_);
+  if (auto pids = StatusField(*status, "NSpid")) inner = pids->substr(pids->find_last_of(" \t") + 1);
+  const int root = open(fmt::format("/proc/{}/root", pid_).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (root < 0) return;
+  const int tmp = openat(root, "tmp", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  close(root);
+  if (tmp < 0) return;
+  const int fd = openat(tmp, fmt::format("perf-{}.map", inner).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  close(tmp);
+  if (fd < 0) return;
+  struct stat file;
+  if (fstat(fd, &file) == 0 && S_ISREG(file.st_mode)) {
+    auto text = ReadProcFile(fmt::format("/proc/self/fd/{}", fd), kMaxPerfMapBytes);
+    if (text.ok()) perf_map_ = symbolizer::PerfMap::Parse(*text);
+  }
+  close(fd);
+}
+
+bool LiveSpace::FollowsCall(uint64_t address) const {
+  if (address == 0) return false;
+  const OpenMapping* mapping = Find(address - 1);
+  if (!mapping) return false;
+  if (mapping->module) return mapping->module->FollowsCall(address - mapping->start + mapping->file_offset);
+  return true;  // executable memory without a file (a JIT's): nothing to hold it against
+}
+
+std::optional<symbolizer::FrameRule> LiveSpace::RuleAt(uint64_t address, bool is_return) const {
+  const OpenMapping* mapping = Find(is_return ? address - 1 : address);
+  if (!mapping || !mapping->module) return std::nullopt;
+  return mapping->module->RuleAt(address - mapping->start + mapping->file_offset, is_return);
+}
+
+bool LiveSpace::IsGo(uint64_t address) const {
+  const OpenMapping* mapping = Find(address);
+  if (!mapping || !mapping->module || !mapping->module->go()) return false;
+  const auto place = mapping->module->FileOffsetToAddress(address - mapping->start + mapping->file_offset);
+  return place && mapping->module->go()->FunctionAt(*place).has_value();
+}
+
+std::optional<size_t> LiveSpace::MappingAt(uint64_t address) const {
+  const OpenMapping* mapping = Find(address);
+  if (!mapping) return std::nullopt;
+  return mapping - mappings_.data();
+}
+
+const symbolizer::GoBinary* LiveSpace::go(uint64_t* load_bias) const {
+  for (const OpenMapping& mapping : mappings_) {
+    if (mapping.path != exe_ || !mapping.module || !mapping.module->go()) continue;
+    const auto address = mapping.module->FileOffsetToAddress(mapping.file_offset);
+    if (!address) continue;
+    if (load_bias) *load_bias = mapping.start - *address;
+    return mapping.module->go();
+  }
+  return nullptr;
+}
+
+std::string LiveSpace::go_problem() const {
+  for (const OpenMapping& mapping : mappings_) {
+    if (mapping.path == exe_ && mapping.module) return mapping.module->go_problem();
+  }
+  return "";
+}
+
+std::vector<Mapping> LiveSpace::Mappings() const {
+  std::vector<Mapping> result;
+  for (const OpenMapping& m : mappings_) {
+    Mapping mapping;
+    mapping.start = m.start;
+    mapping.end = m.end;
+    mapping.file_offset = m.file_offset;
+    mapping.path = m.path;
+    if (m.module) mapping.build_id = m.module->build_id();
+    result.push_back(std::move(mapping));
+  }
+  return result;
+}
+
+}  // namespace stallscope

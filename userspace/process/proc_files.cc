@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/process/proc_files.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <charconv>
+
+#include <absl/status/status.h>
+#include <fmt/format.h>
+
+namespace stallscope {
+namespace {
+
+template <typename T>
+bool TakeNumber(std::string_view* text, int base, T* out) {
+  auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), *out, base);
+  if (error != std::errc()) return false;
+  text->remove_prefix(end - text->data());
+  return true;
+}
+
+bool TakeChar(std::string_view* text, char c) {
+  if (text->empty() || text->front() != c) return false;
+  text->remove_prefix(1);
+  return true;
+}
+
+std::optional<MapsLine> ParseMapsLine(std::string_view text) {
+  MapsLine line;
+  uint64_t major = 0, minor = 0;
+  if (!TakeNumber(&text, 16, &line.start) || !TakeChar(&text, '-') || !TakeNumber(&text, 16, &line.end) ||
+      !TakeChar(&text, ' ') || text.size() < 5) {
+    return std::nullopt;
+  }
+  line.readable = text[0] == 'r';
+  line.writable = text[1] == 'w';
+  line.executable = text[2] == 'x';
+  text.remove_prefix(4);
+  if (!TakeChar(&text, ' ') || !TakeNumber(&text, 16, &line.file_offset) || !TakeChar(&text, ' ') ||
+      !TakeNumber(&text, 16, &major) || !TakeChar(&text, ':') || !TakeNumber(&text, 16, &minor) ||
+      !TakeChar(&text, ' ') || !TakeNumber(&text, 10, &line.inode) || line.end <= line.start) {
+    return std::nullopt;
+  }
+  line.device = makedev(major, minor);
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  constexpr std::string_view kDeleted = " (deleted)";
+  if (text.size() > kDeleted.size() && text.substr(text.size() - kDeleted.size()) == kDeleted) {
+    line.deleted = true;
+    text.remove_suffix(kDeleted.size());
+  }
+  line.path = std::string(text);
+  return line;
+}
+
+}  // namespace
+
+std::vector<MapsLine> ParseMaps(std::string_view text) {
+  std::vector<MapsLine> lines;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    if (auto line = ParseMapsLine(text.substr(0, end))) lines.push_back(*std::move(line));
+    if (end == std::string_view::npos) break;
+    text.remove_prefix(end + 1);
+  }
+  return lines;
+}
+
+absl::StatusOr<std::string> ReadProcFile(const std::string& path, size_t limit) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+  if (fd < 0) return absl::ErrnoToStatus(errno, fmt::format("cannot read {}", path));
+  std::string text;
+  char buffer[65536];
+  while (text.size() < limit) {
+    const ssize_t n = read(fd, buffer, sizeof(buffer));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int error = errno;
+      close(fd);
+      return absl::ErrnoToStatus(error, fmt::format("cannot read {}", path));
+    }
+    if (n == 0) break;
+    text.append(buffer, n);
+  }
+  close(fd);
+  return text;
+}
+
+std::optional<std::string> StatusField(std::string_view status, std::string_view name) {
+  while (!status.empty()) {
+    const size_t end = status.find('\n');
+    std::string_view line = status.substr(0, end);
+    if (line.size() > name.size() && line.substr(0, name.size()) == name && line[name.size()] == ':') {
+      line.remove_prefix(name.size() + 1);
+      while (!line.empty() && (line.front() == '\t' || line.front() == ' ')) line.remove_prefix(1);
+      return std::string(line);
+    }
+    if (end == std::string_view::npos) break;
+    status.remove_prefix(end + 1);
+  }
+  return std::nullopt;
+}
+
+std::string ReadComm(const std::string& proc_dir) {
+  auto text = ReadProcFile(proc_dir + "/comm");
+  if (!text.ok()) return "?";
+  if (!text->empty() && text->back() == '\n') text->pop_back();
+  for (char& c : *text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return *text;
+}
+
+absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id) {
+  auto status = ReadProcFile(fmt::format("{}/{}/status", proc_root, id));
+  if (!status.ok()) return absl::NotFoundError(fmt::format("no process {}", id));
+  const auto field = StatusField(*status, "Tgid");
+  uint32_t tgid = 0;
+  std::string_view digits = field ? std::string_view(*field) : std::string_view();
+  if (!TakeNumber(&digits, 10, &tgid)) return absl::NotFoundError(fmt::format("no process {}", id));
+  return tgid;
+}
+
+absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir) {
+  auto stat = ReadProcFile(proc_dir + "/stat");
+  if (!stat.ok()) return stat.status();
+  // comm, the second field, may hold anything; the rest begins after its last parenthesis, with field 3.
+  size_t at = stat->rfind(')');
+  if (at == std::string::npos) return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
+  std::string_view rest = std::string_view(*stat).substr(at + 1);
+  for (int field = 3; field <= 22; ++field) {
+    const size_t space = rest.find(' ');
+    if (space == std::string_view::npos) return absl::DataLossError(fmt::format("{}/stat is short", proc_dir));
+    rest.remove_prefix(space + 1);
+  }
+  uint64_t ticks = 0;
+  if (!TakeNumber(&rest, 10, &ticks)) return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
+  return ticks;
+}
+
+}  // namespace stallscope

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What /proc says about a process, as values. Every reader takes the directory of the process ("/proc/4242"), so that a
+// test hands it a directory of its own.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+namespace stallscope {
+
+// One line of /proc/PID/maps.
+struct MapsLine {
+  uint64_t start = 0, end = 0, file_offset = 0;
+  bool readable = false, writable = false, executable = false;
+  uint64_t device = 0, inode = 0;
+  std::string path;      // as written, without the " (deleted)"; empty for anonymous memory
+  bool deleted = false;  // the kernel says that the file is gone from its directory
+};
+
+// Lines that do not parse are left out.
+std::vector<MapsLine> ParseMaps(std::string_view text);
+
+// Reads a whole file of /proc, at most `limit` bytes. Fails with the errno's words and the path.
+absl::StatusOr<std::string> ReadProcFile(const std::string& path, size_t limit = 64u << 20);
+
+// Field of /proc/PID/status ("Tgid", "Name", "NSpid"), without the tab after the colon.
+std::optional<std::string> StatusField(std::string_view status, std::string_view name);
+
+// comm of the process, control bytes replaced.
+std::string ReadComm(const std::string& proc_dir);
+
+// Tgid of /proc/ID/status: differs from ID when ID is a thread. NotFound when there is no such task.
+absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id);
+
+// Start of the process in clock ticks since boot (field 22 of /proc/PID/stat), which tells two lives of a pid apart.
+absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir);
+
+}  // namespace stallscope

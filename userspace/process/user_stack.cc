@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/process/user_stack.h"
+
+#include <algorithm>
+#include <string_view>
+
+
+#include "symbolizer/go_binary.h"
+
+namespace stallscope {
+namespace {
+
+using symbolizer::FrameRule;
+
+constexpr size_t kMaxAddresses = 127;              // as bpf/wire.h
+constexpr uint64_t kStackReach = 64ull << 20;      // as bpf/walk.h
+constexpr uint64_t kMaxLeafOffset = 4096;
+
+std::string FunctionAt(uint64_t address, bool is_return, const LiveSpace& space) {
+  auto frames = space.Lookup(address, is_return);
+  if (frames.empty()) return "";
+  std::string name = std::move(frames.back().function);
+  constexpr std::string_view kAbi0 = ".abi0";
+  if (name.ends_with(kAbi0)) name.resize(name.size() - kAbi0.size());
+  return name;
+}
+
+// Functions of the Go runtime at which a system (g0) stack begins: what the frame pointer says below them belongs to
+// whatever ran before.
+bool IsGoStackRoot(std::string_view function) {
+  static constexpr std::string_view kRoots[] = {"runtime.mcall",     "runtime.mstart",      "runtime.systemstack",
+                                                "runtime.morestack", "runtime.asmcgocall",  "runtime.rt0_go",
+                                                "runtime.sigtramp",  "runtime.sigreturn__sigaction"};
+  return std::find(std::begin(kRoots), std::end(kRoots), function) != std::end(kRoots);
+}
+
+struct LeafVerdict {
+  bool keep_word = false;      // addresses[1] is the caller
+  bool caller_unknown = false;  // there is a caller between the leaf and the chain, and nothing tells which
+  bool chain_guessed = false;  // the frame pointer may be anything
+};
+
+LeafVerdict JudgeLeaf(const WalkedStack& walked, const LiveSpace& space) {
+  const uint64_t ip = walked.addresses[0];
+  const bool has_word = walked.leaf != WalkedStack::Leaf::kNone;
+  LeafVerdict verdict;
+  const auto rule = space.RuleAt(ip, /*is_return=*/false);
+  if (!rule) {
+    // No table covers the leaf. A word that follows a call may still be stale, so it is not taken.
+    verdict.chain_guessed = !space.IsGo(ip);
+    return verdict;
+  }
+  if (rule->outermost || rule->cfa_register == FrameRule::kRbp || rule->cfa_deref) return verdict;
+  const bool is_go = space.IsGo(ip);
+  if (rule->cfa_offset == 8) {
+    verdict.keep_word = walked.leaf == WalkedStack::Leaf::kWord;
+    verdict.caller_unknown = !verdict.keep_word;
+    return verdict;
+  }
+  if (is_go) return verdict;  // a Go function with a frame has saved the frame pointer in it
+  const auto offset = LeafReturnOffset(ip, space);
+  if (walked.leaf == WalkedStack::Leaf::kTable && has_word && offset) {
+    verdict.keep_word = true;
+    return verdict;
+  }
+  verdict.caller_unknown = true;
+  verdict.chain_guessed = rule->rbp_offset.has_value();
+  return verdict;
+}
+
+// Appends the chain addresses[from, to) to `out` as callers, until one cannot be. `previous` is the place that the
+// first of them should be the caller of.
+StackEnd AppendChain(const WalkedStack& walked, size_t from, size_t to, StackAddress previous, bool guessed,
+                     LiveSpace& space, std::vector<StackAddress>* out) {
+  for (size_t i = from; i < to; ++i) {
+    const uint64_t address = walked.addresses[i];
+    space.Learn(address - 1);
+    if (!space.FactsAt(address, /*is_return=*/true).follows_call) return StackEnd::kNotACall;
+    StackAddress next;
+    next.value = address;
+    next.is_return = true;
+    next.guessed = guessed || !space.FactsAt(previous.value, previous.is_return).keeps_frame_pointer;
+    out->push_back(next);
+    previous = next;
+    guessed = false;
+  }
+  return walked.end;
+}
+
+void AddSegment(SegmentKind kind, SpaceIndex index, std::vector<StackAddress> addresses, Stack* stack) {
+  if (addresses.empty()) return;
+  Segment segment;
+  segment.kind = kind;
+  segment.space = index;
+  segment.addresses = std::move(addresses);
+  stack->segments.push_back(std::move(segment));
+}
+
+void AddMarker(std::string_view marker, Stack* stack) {
+  Segment segment;
+  segment.kind = SegmentKind::kMarker;
+  segment.marker = std::string(marker);
+  stack->segments.push_back(std::move(segment));
+}
+
+// goexit is what Go pushes below a goroutine's first function: no frame of the program.
+bool DropGoexit(std::vector<StackAddress>* addresses, const LiveSpace& space) {
+  if (addresses->empty() || !addresses->back().is_return) return false;
+  if (!space.FactsAt(addresses->back().value, true).is_go) return false;
+  if (FunctionAt(addresses->back().value, true, space) != "runtime.goexit") return false;
+  addresses->pop_back();
+  return true;
+}
+
+// The same walk as bpf/walk.h, over `memory`.
+WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go, const LiveSpace& space) {
+  const Memory& memory = space.memory();
+  WalkedStack walked;
+  uint64_t low = registers.sp, limit = registers.sp + kStackReach, bp = registers.bp, goroutine = 0;
+  std::optional<size_t> goroutine_at;
+  walked.addresses.push_back(registers.ip);
+  if (go) {
+    const auto g = memory.ReadValue<uint64_t>(registers.fsbase + go->g_tls);
+    const auto m = g ? memory.ReadValue<uint64_t>(*g + go->g_m) : std::nullopt;
+    const auto stack_low = g ? memory.ReadValue<uint64_t>(*g) : std::nullopt;
+    const auto stack_high = g ? memory.ReadValue<uint64_t>(*g + 8) : std::nullopt;
+    const auto curg = m && *m ? memory.ReadValue<uint64_t>(*m + go->m_curg) : std::nullopt;
+    if (curg && stack_low && stack_high) {
+      if (registers.sp >= *stack_low && registers.sp < *stack_high) limit = *stack_high;
+      const auto gsignal = memory.ReadValue<uint64_t>(*m + go->m_gsignal);
+      if (!*curg) {
+        walked.no_goroutine = true;
+      } else if (*curg == *g) {
+        goroutine_at = 0;
+      } else if (gsignal && *gsignal != *g) {
+        goroutine = *curg;
+      }
+    }
+  }
+  const auto offset = LeafReturnOffset(registers.ip, space);
+  const auto word = memory.ReadValue<uint64_t>(registers.sp + offset.value_or(0));
+  if (word && space.FollowsCall(*word)) {
+    walked.addresses.push_back(*word);
+    walked.leaf = offset ? WalkedStack::Leaf::kTable : WalkedStack::Leaf::kWord;
+  }
+  walked.end = StackEnd::kFull;
+  while (walked.addresses.size() < kMaxAddresses) {
+    uint64_t address = 0;
+    if (bp < low || bp + 16 > limit || (bp & 7)) {
+      walked.end = bp ? StackEnd::kLeftStack : StackEnd::kComplete;
+      if (!goroutine) break;
+      const auto sp = memory.ReadValue<uint64_t>(goroutine + go->g_sched_sp);
+      const auto pc = memory.ReadValue<uint64_t>(goroutine + go->g_sched_sp + 8);
+      const auto saved_bp = memory.ReadValue<uint64_t>(goroutine + go->g_sched_bp);
+      const auto high = memory.ReadValue<uint64_t>(goroutine + 8);
+      goroutine = 0;
+      if (sp && pc && saved_bp && high) {
+        low = *sp;
+        limit = *high;
+        bp = *saved_bp;
+        address = *pc >= go->switch_start && *pc < go->switch_end ? memory.ReadValue<uint64_t>(*sp).value_or(0) : *pc;
+      }
+      if (!address) {
+        walked.end = StackEnd::kUnreadable;
+        break;
+      }
+      goroutine_at = walked.addresses.size();
+    } else {
+      const auto next = memory.ReadValue<uint64_t>(bp);
+      const auto caller = memory.ReadValue<uint64_t>(bp + 8);
+      if (!next || !caller) {
+        walked.end = StackEnd::kUnreadable;
+        break;
+      }
+      low = bp + 16;
+      bp = *next;
+      address = *caller;
+      if (!address) {
+        walked.end = StackEnd::kComplete;
+        break;
+      }
+    }
+    walked.addresses.push_back(address);
+  }
+  walked.goroutine_at = goroutine_at.value_or(walked.addresses.size());
+  return walked;
+}
+
+// The system stack by unwind tables, until they end or Go code begins. Empty when they lead nowhere.
+std::vector<StackAddress> UnwindByTables(const Registers& registers, LiveSpace& space) {
+  std::vector<StackAddress> addresses;
+  StackAddress place;
+  place.value = registers.ip;
+  uint64_t sp = registers.sp, bp = registers.bp;
+  while (addresses.size() < kMaxAddresses) {
+    const auto rule = space.RuleAt(place.value, place.is_return);
+    // The outermost frame of the C library (clone's child, _start) is none of the program's.
+    if (rule && rule->outermost) break;
+    addresses.push_back(place);
+    if (!rule || space.IsGo(place.is_return ? place.value - 1 : place.value)) break;
+    uint64_t cfa = (rule->cfa_register == FrameRule::kRsp ? sp : bp) + rule->cfa_offset;
+    if (rule->cfa_deref) cfa = space.memory().ReadValue<uint64_t>(cfa).value_or(0);
+    if (cfa <= sp || cfa - sp > kStackReach) break;
+    const auto caller = space.memory().ReadValue<uint64_t>(cfa - 8);
+    if (!caller || !*caller) break;
+    if (rule->rbp_offset) {
+      const auto saved = space.memory().ReadValue<uint64_t>(cfa + *rule->rbp_offset);
+      if (!saved) break;
+      bp = *saved;
+    }
+    space.Learn(*caller - 1);
+    if (!space.FollowsCall(*caller)) break;
+    place.value = *caller;
+    place.is_return = true;
+    sp = cfa;
+  }
+  return addresses;
+}
+
+bool IsCLibrary(std::string_view path) {
+  const std::string_view name = path.substr(path.find_last_of('/') + 1);
+  return name.starts_with("libc.so") || name.starts_with("libc-") || name.starts_with("libpthread");
+}
+
+}  // namespace
+
+std::optional<uint32_t> LeafReturnOffset(uint64_t ip, const LiveSpace& space) {
+  if (space.IsGo(ip)) return std::nullopt;
+  const auto rule = space.RuleAt(ip, /*is_return=*/false);
+  if (!rule || rule->outermost || rule->cfa_deref || rule->cfa_register != FrameRule::kRsp || rule->rbp_offset ||
+      rule->cfa_offset <= 8 || rule->cfa_offset > static_cast<int64_t>(kMaxLeafOffset)) {
+    return std::nullopt;
+  }
+  return static_cast<uint32_t>(rule->cfa_offset - 8);
+}
+
+Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex index) {
+  Stack stack;
+  stack.end = walked.end;
+  if (walked.addresses.empty()) {
+    stack.end = StackEnd::kNone;
+    return stack;
+  }
+  for (size_t i = 0; i < std::min<size_t>(walked.addresses.size(), 2); ++i) space.Learn(walked.addresses[i] - (i > 0));
+
+  const LeafVerdict verdict = JudgeLeaf(walked, space);
+  const size_t chain = walked.leaf == WalkedStack::Leaf::kNone ? 1 : 2;
+  const bool all_goroutine = walked.goroutine_at == 0;
+  const size_t system_end = all_goroutine ? walked.addresses.size() : walked.goroutine_at;
+  const SegmentKind kind = all_goroutine ? SegmentKind::kGoroutine : SegmentKind::kUser;
+
+  std::vector<StackAddress> part = {{walked.addresses[0], false, false}};
+  if (verdict.keep_word && space.FollowsCall(walked.addresses[1])) part.push_back({walked.addresses[1], true, false});
+  if (verdict.caller_unknown) {
+    AddSegment(kind, index, std::move(part), &stack);
+    AddMarker(kCallerUnknown, &stack);
+    part.clear();
+  }
+  const StackAddress previous = part.empty() ? StackAddress{walked.addresses[0], false, false} : part.back();
+  // Behind an unknown caller the chain may have skipped more than one.
+  const bool guessed = verdict.chain_guessed || verdict.caller_unknown;
+  stack.end = AppendChain(walked, chain, system_end, previous, guessed, space, &part);
+  if (DropGoexit(&part, space)) stack.end = StackEnd::kComplete;
+  if (walked.no_goroutine && !part.empty() && stack.end == StackEnd::kLeftStack) {
+    const StackAddress outermost = part.back();
+    if (space.IsGo(outermost.value - 1) && IsGoStackRoot(FunctionAt(outermost.value, outermost.is_return, space))) {
+      stack.end = StackEnd::kComplete;
+    }
+  }
+  AddSegment(kind, index, std::move(part), &stack);
+
+  if (!all_goroutine && walked.goroutine_at < walked.addresses.size()) {
+    std::vector<StackAddress> goroutine;
+    goroutine.push_back({walked.addresses[walked.goroutine_at], true, false});
+    stack.end = AppendChain(walked, walked.goroutine_at + 1, walked.addresses.size(), goroutine.back(), false, space,
+                            &goroutine);
+    if (DropGoexit(&goroutine, space)) stack.end = StackEnd::kComplete;
+    AddSegment(SegmentKind::kGoroutine, index, std::move(goroutine), &stack);
+  }
+  return stack;
+}
+
+Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpace& space, SpaceIndex index) {
+  space.Learn(registers.ip);
+  const WalkedStack walked = WalkFromOutside(registers, go, space);
+  Stack stack = JudgeUserStack(walked, space, index);
+  if (space.IsGo(registers.ip)) return stack;  // Go keeps frame pointers and has no .eh_frame
+
+  std::vector<StackAddress> by_tables = UnwindByTables(registers, space);
+  std::vector<StackAddress> by_chain;
+  size_t system_segments = 0;
+  for (const Segment& segment : stack.segments) {
+    if (segment.kind == SegmentKind::kGoroutine) break;
+    by_chain.insert(by_chain.end(), segment.addresses.begin(), segment.addresses.end());
+    ++system_segments;
+  }
+  if (by_chain.empty()) return stack;
+  // Frame pointers end somewhere in the C library's start code. Cutting there makes this stack equal to the one that
+  // the kernel's walk gives for the same stop.
+  const auto mapping = space.MappingAt(by_chain.back().value - (by_chain.back().is_return ? 1 : 0));
+  if (mapping && IsCLibrary(space.Mappings()[*mapping].path)) {
+    const auto last = std::find_if(by_tables.begin(), by_tables.end(),
+                                   [&](const StackAddress& a) { return a.value == by_chain.back().value; });
+    if (last != by_tables.end()) by_tables.erase(last + 1, by_tables.end());
+  }
+  if (by_tables.size() <= by_chain.size() && system_segments == 1) {
+    const bool guessed =
+        std::any_of(by_chain.begin(), by_chain.end(), [](const StackAddress& a) { return a.guessed; });
+    if (!guessed) return stack;
+  }
+  if (by_tables.size() < by_chain.size()) return stack;
+  Stack result;
+  result.end = stack.end == StackEnd::kLeftStack ? StackEnd::kComplete : stack.end;
+  AddSegment(SegmentKind::kUser, index, std::move(by_tables), &result);
+  for (size_t i = system_segments; i < stack.segments.size(); ++i) result.segments.push_back(stack.segments[i]);
+  return result;
+}
+
+}  // namespace stallscope
