@@ -1,0 +1,3 @@
+module go_self_truth
+
+go 1.19

@@ -1,0 +1,3 @@
+module gosym_truth
+
+go 1.19
