@@ -197,6 +197,7 @@ class Builder {
     profile_.duration_ns = recording_.duration_ns;
     profile_.reason_root = options_.reason_root;
     profile_.losses = recording_.losses;
+    profile_.hidden = recording_.filtered;
     profile_.totals = recording_.totals;
     profile_.notes = recording_.notes;
     profile_.cost = recording_.cost;

@@ -43,14 +43,6 @@ struct EventProfile {
   std::string mechanism;
 };
 
-// Time that was measured but is not shown, and why: "idle by design", "--max".
-struct Hidden {
-  std::string event;
-  std::string why;
-  uint64_t count = 0;
-  uint64_t time_ns = 0;
-};
-
 // A thread that was blocked for the whole recording.
 struct ProfileHungThread {
   std::string comm;  // of the process

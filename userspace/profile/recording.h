@@ -100,6 +100,7 @@ struct Sample {
   uint32_t stack = 0;       // index into Recording::stacks
   RawReason reason;
   std::vector<std::optional<int64_t>> values;
+  bool operator==(const Sample&) const = default;
 };
 
 struct Column {
@@ -113,6 +114,7 @@ struct RecordedEvent {
   std::vector<Column> columns;
   std::vector<Sample> samples;
   std::string mechanism;  // "tp_btf sched_switch, sched_waking"
+  bool operator==(const RecordedEvent&) const = default;
 };
 
 // One kind of loss: named, counted, with the knob that mends it. Only losses with count > 0 are kept.
@@ -123,6 +125,7 @@ struct Loss {
   std::optional<uint64_t> time_ns;  // their time, where it is known
   std::string remedy;               // "--stacks 65536"; may be empty
   bool dropped = false;             // true: the time is missing from the samples; false: only a name or a stack is
+  bool operator==(const Loss&) const = default;
 };
 
 // A thread that was blocked for the whole recording.
@@ -132,6 +135,7 @@ struct HungThread {
   std::string name;
   uint32_t stack = 0;
   RawReason reason;
+  bool operator==(const HungThread&) const = default;
 };
 
 // The ledger's own totals of one process, to hold the samples against.
@@ -141,6 +145,7 @@ struct ProcessTotals {
   uint64_t runnable_ns = 0;
   uint64_t blocked_ns = 0;
   uint64_t switches = 0;
+  bool operator==(const ProcessTotals&) const = default;
 };
 
 struct Cost {
@@ -149,6 +154,16 @@ struct Cost {
   uint64_t kernel_runs = 0;
   uint64_t map_bytes = 0;                     // memory of the kernel maps
   uint64_t rss_bytes = 0;                     // our peak resident set
+  bool operator==(const Cost&) const = default;
+};
+
+// Time that was measured but is not shown, and why: "idle by design", "--max".
+struct Hidden {
+  std::string event;
+  std::string why;
+  uint64_t count = 0;
+  uint64_t time_ns = 0;
+  bool operator==(const Hidden&) const = default;
 };
 
 // Key of the name table.
@@ -171,12 +186,14 @@ struct Recording {
   std::vector<Stack> stacks;      // distinct
   std::vector<RecordedEvent> events;
   std::vector<Loss> losses;
+  std::vector<Hidden> filtered;   // what --min and --max left out while recording
   std::vector<HungThread> hung;
   std::vector<ProcessTotals> totals;
   std::vector<std::string> notes;  // lines the summary repeats: an exec, an exit, a repaired count
   Cost cost;
   // Names of every address that occurs in `stacks`, innermost (inlined) first. An address without a name is absent.
   std::map<NamedAddress, std::vector<symbolizer::Frame>> names;
+  bool operator==(const Recording&) const = default;
 };
 
 }  // namespace stallscope
