@@ -63,23 +63,35 @@ std::string ShowUtc(int64_t unix_ns) {
 
 // ---- the header
 
+// "33 samples"
+std::string ShowSamples(uint64_t count) {
+  return ShowValue(static_cast<int64_t>(count), "count") + (count == 1 ? " sample" : " samples");
+}
+
 std::string LossHtml(const Loss& loss) {
-  std::string text = fmt::format("<li><b>{}</b>: {} {} lost: {}", ShownHtml(loss.event),
-                                 ShowValue(static_cast<int64_t>(loss.count), "count"),
-                                 loss.count == 1 ? "sample" : "samples", ShownHtml(loss.name));
+  std::string text =
+      fmt::format("<li><b>{}</b>: {} ", ShownHtml(loss.event), ShowSamples(loss.count));
   if (loss.time_ns) {
-    text += fmt::format(" ({})", ShowValue(static_cast<int64_t>(*loss.time_ns), "ns"));
+    text += fmt::format("({}) ", ShowValue(static_cast<int64_t>(*loss.time_ns), "ns"));
   }
-  text +=
-      loss.dropped ? "; missing from the picture" : "; in the picture without a full stack or name";
+  text += loss.dropped ? "missing from the picture: " : "shown without a full stack or name: ";
+  text += ShownHtml(loss.name);
   if (!loss.remedy.empty()) text += fmt::format("; try <code>{}</code>", ShownHtml(loss.remedy));
   return text + "</li>\n";
 }
 
 std::string HiddenHtml(const Hidden& hidden) {
-  return fmt::format("<li><b>{}</b>: {} in {} not shown: {}</li>\n", ShownHtml(hidden.event),
+  return fmt::format("<li><b>{}</b>: {} ({}) not shown: {}</li>\n", ShownHtml(hidden.event),
                      ShowValue(static_cast<int64_t>(hidden.time_ns), "ns"),
-                     ShowValue(static_cast<int64_t>(hidden.count), "count"), ShownHtml(hidden.why));
+                     ShowSamples(hidden.count), ShownHtml(hidden.why));
+}
+
+// "nothing", or how much, in short; the list below the facts says what.
+std::string LostText(const Profile& profile) {
+  uint64_t dropped = 0;
+  for (const Loss& loss : profile.losses) dropped += loss.dropped ? loss.count : 0;
+  if (dropped > 0) return ShowSamples(dropped) + ", listed below";
+  return profile.losses.empty() ? "nothing" : "no time; some names or stacks, listed below";
 }
 
 std::string FactHtml(std::string_view name, std::string_view value) {
@@ -91,7 +103,7 @@ std::string HeaderHtml(const Profile& profile) {
   const std::string start = ShowUtc(profile.start_unix_ns);
   if (!start.empty()) out += FactHtml("Recorded", start);
   out += FactHtml("Duration", ShowValue(static_cast<int64_t>(profile.duration_ns), "ns"));
-  out += FactHtml("Lost", profile.losses.empty() ? "nothing" : "see below the title");
+  out += FactHtml("Lost", LostText(profile));
   out += FactHtml("By", "stallscope " + ShownHtml(profile.tool_version));
   out += "</dl>\n";
   if (!profile.losses.empty()) {

@@ -10,7 +10,7 @@
   const MIN_TEXT = 26;     // narrower boxes carry no text
   const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif';
   const KINDS = ["process", "go", "runtime", "native", "kernel", "reason", "marker"];
-  const KIND_WORDS = ["Process", "Go", "Go runtime", "Native", "Kernel", "Reason", "Stack cut here"];
+  const KIND_WORDS = ["Process", "Go", "Go runtime", "Native", "Kernel", "Reason", "Marker"];
   const REASON = 5;
 
   const byId = (id) => document.getElementById(id);
@@ -179,7 +179,7 @@
     const [hue, saturation, lightness] = palette.kinds[frame.kind];
     const spread = frame.kind === 0 || frame.kind === REASON ? 0 : frame.hash - 0.5;
     return frame.colour =
-      `hsl(${(hue + spread * 12).toFixed(1)} ${saturation}% ${(lightness + spread * 9).toFixed(1)}%)`;
+      `hsl(${(hue + spread * 12).toFixed(1)} ${saturation}% ${(lightness + spread * 8).toFixed(1)}%)`;
   }
 
   // ---- drawing
