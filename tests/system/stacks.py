@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""100,000 distinct stacks through the kernel map: with room for them none is lost and none merged; with too little room
+the lost ones are counted to the last, and their time is still in the sum."""
+import collections
+import json
+
+import harness as h
+
+LEVELS = 17
+TURNS = {"turn_zero": "0", "turn_one": "1"}
+
+
+def run(count, stacks, *arguments, code=0):
+    folder = h.scratch()
+    program = h.Program(h.testprog("many_stacks"), count, LEVELS).ready()
+    recorder = h.Recorder("-p", program.pid, "-e", "offcpu", "-d", "0", "--stacks", stacks, "-o", folder / "out.json",
+                          *arguments).wait_began()
+    program.tell()
+    log = json.loads(program.line(300))
+    recorder.interrupt()
+    recorder.expect(code, 300)
+    program.stop()
+    return h.Result(folder / "out.json"), log, recorder, program.pid
+
+
+def turns_of(sample):
+    """The path that the sample's user stack shows, as bits; None when it is not whole."""
+    names = sample.user_names
+    if not names or names[-1] != "wait_at_leaf":
+        return None
+    bits = "".join(TURNS[name] for name in names if name in TURNS)
+    return bits if len(bits) == LEVELS else None
+
+
+def split(result):
+    """Waits by path, waits whose stack was lost, and the other samples."""
+    paths, lost, other = collections.Counter(), 0, []
+    for sample in result.samples:
+        bits = turns_of(sample)
+        if bits is not None:
+            paths[bits] += sample.count
+        elif "[stack lost]" in sample.names:
+            lost += sample.count
+        else:
+            other.append(sample)
+    return paths, lost, other
+
+
+def sums_agree(result, pid):
+    shown = sum(s.time for s in result.samples if s.pid == pid)
+    h.check(h.within(shown, result.total(pid, "blocked_ns"), 0.001, "time of all samples against the ledger's total"),
+            "time is missing")
+
+
+def room_for_all():
+    count = 100_000
+    result, log, recorder, pid = run(count, 262144)
+    paths, lost, other = split(result)
+    print(f"  {len(paths)} distinct paths of {log['stacks']}; map memory {result.raw['cost']['map_bytes'] / 1e6:.1f} MB; "
+          f"{len(other)} other samples")
+    h.print_losses(result)
+    h.check(len(paths) == count, f"{len(paths)} distinct stacks, {count} were made: lost or merged")
+    h.check(lost == 0, f"{lost} waits without a stack")
+    h.check(sum(paths.values()) == log["switches"], f"{sum(paths.values())} waits, {log['switches']} were made")
+    sums_agree(result, pid)
+
+
+def too_small():
+    count = 20_000
+    result, log, recorder, pid = run(count, 4096)
+    paths, lost, other = split(result)
+    full = [loss for loss in result.losses if loss["name"] == "stack map full"]
+    print(f"  {len(paths)} kept, {lost} waits lost their stack of {log['switches']}; losses {full}")
+    h.check(0 < len(paths) <= 4096, f"{len(paths)} stacks kept in a map of 4096")
+    h.check(lost > 0 and full, "nothing was lost")
+    h.check(sum(loss["count"] for loss in full) == lost, "the loss counter and the samples disagree")
+    h.check(sum(paths.values()) + lost + sum(s.count for s in other) >= log["switches"], "waits are missing")
+    h.check(sum(paths.values()) + lost <= log["switches"] + 1 + 2, "waits were counted twice")
+    sums_agree(result, pid)
+    h.check("WARNING" in recorder.stderr_text and "--stacks" in recorder.stderr_text,
+            f"no warning that names the knob:\n{recorder.stderr_text}")
+
+
+def too_small_strict():
+    run(20_000, 4096, "--strict", code=5)
+
+
+if __name__ == "__main__":
+    h.main(room_for_all, too_small, too_small_strict)
