@@ -266,7 +266,7 @@ Profile ManyStacksProfile(size_t count, size_t depth) {
     }
     state = state * 6364136223846793005u + 1442695040888963407u;
     sample.reason = state >> 62 == 0 ? "futex" : "IO wait";
-    sample.values = {static_cast<int64_t>(state >> 40), static_cast<int64_t>(state >> 50),
+    sample.values = {1000 + static_cast<int64_t>(state >> 40), static_cast<int64_t>(state >> 50),
                      1 + static_cast<int64_t>(state >> 61)};
     event.samples.push_back(std::move(sample));
   }

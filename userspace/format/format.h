@@ -11,13 +11,21 @@
 
 namespace stallscope {
 
-// Folded stacks of one event: `comm;frames;[reason] N`, sorted.
+// Folded stacks of one event: `comm;user frames;kernel frames;[reason] N`, root first, one line a
+// distinct stack, sorted by bytes. N is the sum of the first column: microseconds for ns (rounded
+// half up, after summing), else as it is. Samples without a value in that column, and lines whose N
+// would be 0, are left out: such a line has no width. Kernel frames end in `_[k]`, inlined ones in
+// `_[i]`; ';' in a name is ':', a space in comm is '_'; control characters are spaces or '?'
+// (text.h). Each line fits flamegraph.pl's rule, and none is read as two columns: where a stack
+// would end in a number of its own ("f 12"), the space before that is '_'.
 std::string Folded(const Profile& profile, const EventProfile& event);
 
-// One object with all events, as docs/json.md describes.
+// One object with all events, as docs/json.md describes: UTF-8, one sample a line.
 std::string Json(const Profile& profile);
 
-// One offline page with a flame graph of each event.
+// One offline page: a flame graph of each event, and a table of its 20 heaviest sites that needs no
+// script. It asks for nothing from any network, and its content security policy admits nothing but
+// its own script and style.
 std::string Html(const Profile& profile);
 
 }  // namespace stallscope
