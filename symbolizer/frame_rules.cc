@@ -125,11 +125,12 @@ Saved WhereSaved(Dwarf_Frame* frame, int number, uint64_t address) {
   size_t count = 0;
   if (dwarf_frame_register(frame, number, memory, &ops, &count) != 0) return {};
   if (count == 0) return {ops == memory ? Saved::kUndefined : Saved::kUnchanged, 0};
+  // libdw puts the CFA first, since both plain offsets and expressions start with it on the stack.
   if (ops[0].atom == DW_OP_call_frame_cfa) {
     if (count == 1) return {Saved::kAtCfa, 0};
     if (count == 2 && ops[1].atom == DW_OP_plus_uconst)
       return {Saved::kAtCfa, static_cast<int64_t>(ops[1].number)};
-    return {};
+    ++ops, --count;  // an expression that pushes a value of its own leaves the CFA below it
   }
   const std::optional<Value> place = Evaluate(ops, count, address);
   if (place && place->base == Value::kRbpBased && !place->dereferenced) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An ELF file of a target's: whatever its bytes, questions about places in it end soon and within bounded memory.
+// An ELF file of a target's: whatever its bytes, questions about places in it end soon and within
+// bounded memory.
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -15,7 +16,8 @@
 namespace stallscope::symbolizer {
 namespace {
 
-// Places worth asking about: the start, middle and last byte of each segment and of the first sections.
+// Places worth asking about: the start, middle and last byte of each segment and of the first
+// sections.
 std::vector<uint64_t> Places(const ElfFile& file) {
   std::vector<uint64_t> places = {0, 1, file.bytes().size() / 2, file.bytes().size()};
   const auto add = [&places](uint64_t offset, uint64_t size) {

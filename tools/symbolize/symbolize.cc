@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// symbolize FILE: names the ELF addresses that it reads, one a line in hexadecimal, from standard input. The symbolizer
-// library on a command line, for tests, benchmarks and the curious.
+// symbolize FILE: names the ELF addresses that it reads, one a line in hexadecimal, from standard
+// input. The symbolizer library on a command line, for tests, benchmarks and the curious.
+#include <fmt/format.h>
 #include <sys/resource.h>
 
+#include <CLI/CLI.hpp>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -13,9 +15,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include "symbolizer/module.h"
 
@@ -36,7 +35,9 @@ struct Options {
 
 using Clock = std::chrono::steady_clock;
 
-double Milliseconds(Clock::duration duration) { return std::chrono::duration<double, std::milli>(duration).count(); }
+double Milliseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
 
 std::optional<uint64_t> ParseAddress(std::string_view text) {
   if (text.substr(0, 2) == "0x") text.remove_prefix(2);
@@ -75,7 +76,8 @@ std::string Describe(const std::vector<Frame>& frames, const Options& options) {
 }
 
 std::vector<Frame> LookupAddress(const Module& module, uint64_t address, bool is_return) {
-  // The place after a function's last call may lie outside the segment, so what is converted lies inside it.
+  // The place after a function's last call may lie outside the segment, so what is converted lies
+  // inside it.
   const uint64_t inside = is_return ? address - 1 : address;
   const std::optional<uint64_t> offset = module.AddressToFileOffset(inside);
   if (!offset) return {};
@@ -87,7 +89,8 @@ int Run(const Options& options) {
   const ModuleSource source = {options.file, options.file, options.debug_root};
   const absl::StatusOr<std::shared_ptr<const Module>> module = Module::Open(source);
   if (!module.ok()) {
-    fmt::print(stderr, "error: cannot symbolize {}: {}\n", options.file, std::string(module.status().message()));
+    fmt::print(stderr, "error: cannot symbolize {}: {}\n", options.file,
+               std::string(module.status().message()));
     fmt::print(stderr, "  give an ELF file that you may read: an executable or a shared library\n");
     return kExitUnreadable;
   }
@@ -110,9 +113,11 @@ int Run(const Options& options) {
   if (options.time) {
     struct rusage usage = {};
     getrusage(RUSAGE_SELF, &usage);
-    fmt::print(stderr, "open {:.2f} ms, first {:.2f} ms, {} addresses {:.2f} ms, peak RSS {} KiB, held {} KiB\n",
-               Milliseconds(opened - start), Milliseconds(first_done - opened), count,
-               Milliseconds(Clock::now() - opened), usage.ru_maxrss, (*module)->memory_bytes() / 1024);
+    fmt::print(
+        stderr,
+        "open {:.2f} ms, first {:.2f} ms, {} addresses {:.2f} ms, peak RSS {} KiB, held {} KiB\n",
+        Milliseconds(opened - start), Milliseconds(first_done - opened), count,
+        Milliseconds(Clock::now() - opened), usage.ru_maxrss, (*module)->memory_bytes() / 1024);
   }
   return 0;
 }
@@ -125,10 +130,13 @@ int main(int argc, char** argv) {
   CLI::App app{"Names the ELF addresses on standard input, one a line in hexadecimal."};
   app.add_option("file", options.file, "an ELF executable or shared library")->required();
   app.add_flag("-n,--names", options.names_only, "function names only, no files and lines");
-  app.add_flag("--outermost", options.outermost, "only the name of the outermost frame, inlined ones left out");
-  app.add_flag("--return", options.is_return, "the addresses are return addresses: name the call before each");
+  app.add_flag("--outermost", options.outermost,
+               "only the name of the outermost frame, inlined ones left out");
+  app.add_flag("--return", options.is_return,
+               "the addresses are return addresses: name the call before each");
   app.add_flag("--time", options.time, "print to stderr how long it took, and the memory");
-  app.add_option("--debug-root", options.debug_root, "look for separate debug files below this directory");
+  app.add_option("--debug-root", options.debug_root,
+                 "look for separate debug files below this directory");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
