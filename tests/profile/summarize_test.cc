@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/profile/summarize.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "userspace/profile/site.h"
+
+namespace stallscope {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+ProfileFrame Frame(std::string name, ProfileFrameKind kind) {
+  ProfileFrame frame;
+  frame.name = std::move(name);
+  frame.kind = kind;
+  frame.unnamed = frame.name[0] == '[' && kind != ProfileFrameKind::kMarker;
+  return frame;
+}
+
+std::string Site(std::vector<ProfileFrame> root_first) {
+  std::vector<uint32_t> stack;
+  for (uint32_t i = 0; i < root_first.size(); ++i) stack.push_back(i);
+  const std::optional<uint32_t> site = SiteOfWait(root_first, stack);
+  return site ? root_first[*site].name : "none";
+}
+
+constexpr auto kGo = ProfileFrameKind::kGo;
+constexpr auto kNative = ProfileFrameKind::kNative;
+constexpr auto kRuntime = ProfileFrameKind::kRuntime;
+constexpr auto kKernel = ProfileFrameKind::kKernel;
+
+TEST(Site, PassesOverLibrariesThatEverybodyWaitsIn) {
+  ProfileFrame libc_read = Frame("read", kNative);
+  libc_read.system = true;
+  ProfileFrame libc_start = Frame("__libc_start_main", kNative);
+  libc_start.system = true;
+  EXPECT_EQ(Site({libc_start, Frame("main", kNative), Frame("load", kNative), libc_read,
+                  Frame("vfs_read", kKernel)}),
+            "load");
+  EXPECT_EQ(Site({libc_start, Frame("[app+0x10]", kNative), libc_read}), "read");
+  EXPECT_EQ(Site({Frame("runtime.goexit", kRuntime), Frame("main.serve", kGo),
+                  Frame("github.com/x/y.(*T).read", kGo), Frame("net.(*conn).Read", kGo),
+                  Frame("internal/poll.(*FD).Read", kGo), Frame("runtime.futex", kRuntime)}),
+            "github.com/x/y.(*T).read");
+  EXPECT_EQ(Site({Frame("runtime.goexit", kRuntime), Frame("net/http.(*persistConn).readLoop", kGo),
+                  Frame("bufio.(*Reader).Peek", kGo), Frame("net.(*conn).Read", kGo)}),
+            "net/http.(*persistConn).readLoop");
+  EXPECT_EQ(Site({Frame("main.call", kGo), Frame("runtime.cgocall", kRuntime),
+                  Frame("c_wait", kNative), libc_read}),
+            "c_wait");
+  EXPECT_EQ(Site({Frame("[unknown]", kNative), Frame("schedule", kKernel)}), "none");
+  EXPECT_EQ(Site({}), "none");
+}
+
+ProfileSample Sample(std::string reason, std::vector<uint32_t> frames,
+                     std::vector<std::optional<int64_t>> values) {
+  ProfileSample sample;
+  sample.comm = "server";
+  sample.reason = std::move(reason);
+  sample.frames = std::move(frames);
+  sample.values = std::move(values);
+  return sample;
+}
+
+Profile ServerProfile() {
+  Profile profile;
+  profile.target = "-p 100 (server)";
+  profile.duration_ns = 10'000'000'000;
+  profile.frames = {Frame("main.hot", kGo), Frame("main.cold", kGo), Frame("main.read", kGo)};
+  EventProfile event;
+  event.name = "offcpu";
+  event.mechanism = "tp_btf sched_switch";
+  event.columns = {{"time", "ns"}, {"runq", "ns"}, {"count", "count"}};
+  event.samples = {Sample("idle M", {}, {90'000'000'000, 0, 1000}),
+                   Sample("futex", {0}, {3'000'000'000, 0, 30}),
+                   Sample("futex", {1}, {1'000'000'000, 0, 10}),
+                   Sample("pipe", {2}, {5'000'000'000, std::nullopt, 5}),
+                   Sample("sleep", {}, {500'000'000, 0, 5}),
+                   Sample("disk", {2}, {500'000'000, 0, std::nullopt})};
+  profile.events = {event};
+  return profile;
+}
+
+TEST(Summarize, TotalsAddUp) {
+  Profile profile = ServerProfile();
+  profile.hidden = {{"offcpu", "-X x", 50, 7}, {"other", "-X x", 1, 1}};
+  profile.losses = {{"offcpu", "stack map full", 1100, 5, "", true},
+                    {"offcpu", "stack unreadable", 9, std::nullopt, "", false}};
+  const EventSummary event = Summarize(profile).events.at(0);
+  EXPECT_EQ(event.time_ns, 100'000'000'000u);
+  EXPECT_EQ(event.count, 1050u);
+  EXPECT_EQ(event.hidden_count, 50u);
+  EXPECT_EQ(event.hidden_time_ns, 7u);
+  EXPECT_DOUBLE_EQ(event.DroppedShare(), 0.5);
+}
+
+TEST(Summarize, TheHeaviestReasonsLeaveGosOwnThreadsOut) {
+  const Summary summary = Summarize(ServerProfile());
+  ASSERT_EQ(summary.heaviest.size(), 3u);
+  EXPECT_EQ(summary.heaviest[0].reason, "pipe");
+  EXPECT_EQ(summary.heaviest[0].site, "main.read");
+  EXPECT_DOUBLE_EQ(summary.heaviest[0].share, 0.5);
+  EXPECT_EQ(summary.heaviest[1].reason, "futex");
+  EXPECT_EQ(summary.heaviest[1].site, "main.hot");
+  EXPECT_DOUBLE_EQ(summary.heaviest[1].site_share, 0.75);
+  EXPECT_EQ(summary.go_scheduler_time_ns, 90'000'000'000u);
+}
+
+// The rules of a screen: 80 columns (twice that for a warning), some 24 rows, nothing that steers a
+// terminal.
+void ExpectFitsScreen(const std::string& text, int rows = 24) {
+  std::istringstream lines(text);
+  std::string line;
+  int count = 0;
+  while (std::getline(lines, line)) {
+    EXPECT_LE(line.size(), line.rfind("WARNING", 0) == 0 ? 160u : 80u) << line;
+    ++count;
+  }
+  EXPECT_LE(count, rows);
+  EXPECT_TRUE(std::all_of(text.begin(), text.end(),
+                          [](char c) { return c == '\n' || (c >= 0x20 && c < 0x7f); }));
+}
+
+TEST(FormatSummary, SaysWhatItMust) {
+  Profile profile = ServerProfile();
+  profile.stack_counts.stacks = 200;
+  profile.stack_counts.user_frames = 1000;
+  profile.stack_counts.user_unnamed = 4;
+  profile.stack_counts.user_guessed = 250;
+  profile.stack_counts.ended_early = {{StackEnd::kUnreadable, 12}};
+  profile.cost = {120'000'000, 30'000'000, 1000, 24u << 20, 45u << 20};
+  profile.notes = {"pid 100 became another program"};
+  SummaryOptions options;
+  options.files = {"x.html"};
+  options.next = "stallscope convert x.raw -o x.json";
+  const std::string text = FormatSummary(profile, options);
+  ExpectFitsScreen(text);
+  for (const char* part :
+       {"-p 100 (server) for 10.00 s", "1,050 waits, 100.00 s in 6 stacks, by tp_btf sched_switch",
+        "lost     nothing", "0.4% of 1,000 user frames", "25.0% guessed",
+        "12 of 200 distinct ones end early: unreadable 12",
+        "CPU 120.0 ms, kernel programs 30.0 ms; maps 24.0 MB, RSS 45.0 MB", "[pipe]  main.read",
+        "[futex]  main.hot (75%)", "90.00 s of Go's own threads", "pid 100 became another program",
+        "wrote    x.html", "next     stallscope convert x.raw -o x.json"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("WARNING")));
+}
+
+TEST(FormatSummary, WarnsOfLossWithItsRemedy) {
+  Profile profile = ServerProfile();
+  profile.losses = {{"offcpu", "stack map full", 1050, 5, "--stacks 65536", true}};
+  profile.stack_counts.native_stacks = 10;
+  profile.stack_counts.native_shallow = 6;
+  const std::string text = FormatSummary(profile, {});
+  EXPECT_THAT(text, HasSubstr("WARNING 50.0% of offcpu lost (stack map full): 1,050 waits"));
+  EXPECT_THAT(text, HasSubstr("try --stacks 65536"));
+  EXPECT_THAT(text, HasSubstr("one or two frames deep: built without frame pointers?"));
+  profile.cost.kernel_ns = std::nullopt;
+  EXPECT_THAT(FormatSummary(profile, {}), HasSubstr("kernel programs not measured"));
+}
+
+TEST(FormatSummary, NamesThreadsThatWereBlockedAllTheTime) {
+  Profile profile = ServerProfile();
+  ProfileHungThread hung;
+  hung.tid = 4711;
+  hung.name = "reader";
+  hung.reason = "pipe";
+  hung.frames = {2};
+  ProfileHungThread idle = hung;
+  idle.reason = "idle M";
+  idle.go_scheduler = true;
+  profile.hung = {hung, idle, idle};
+  const std::string text = FormatSummary(profile, {});
+  EXPECT_THAT(text, HasSubstr("tid 4711 reader all the time [pipe] main.read"));
+  EXPECT_THAT(text, HasSubstr("2 idle threads of Go"));
+}
+
+// A hostile target and a bad night: everything at once, and every name is long and full of escapes.
+TEST(FormatSummary, FitsOneScreenWhateverTheNames) {
+  Profile profile = ServerProfile();
+  const std::string hostile = "\x1b[2J\n\xc2\x9b;\x80" + std::string(500, 'x') + "end";
+  for (ProfileFrame& frame : profile.frames) frame.name = hostile;
+  profile.target = hostile;
+  profile.events[0].mechanism = hostile;
+  for (ProfileSample& sample : profile.events[0].samples) sample.reason = hostile + sample.reason;
+  for (int i = 0; i < 20; ++i) {
+    profile.notes.push_back(hostile);
+    profile.losses.push_back({hostile, hostile, 5, 5, hostile, true});
+    ProfileHungThread hung;
+    hung.name = hostile;
+    hung.reason = hostile;
+    profile.hung.push_back(hung);
+  }
+  profile.hidden = {{"offcpu", hostile, 1, 1}};
+  ExpectFitsScreen(FormatSummary(profile, {}), 26);
+}
+
+TEST(FormatSummary, AnEmptyProfileIsSaid) {
+  const std::string text = FormatSummary(Profile(), {});
+  ExpectFitsScreen(text);
+  EXPECT_THAT(text, HasSubstr("nothing waited"));
+}
+
+}  // namespace
+}  // namespace stallscope

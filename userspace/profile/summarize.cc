@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/profile/summarize.h"
+
+#include <absl/container/flat_hash_map.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+
+#include "userspace/profile/reason.h"
+#include "userspace/profile/site.h"
+
+namespace stallscope {
+namespace {
+
+std::optional<size_t> FindColumn(const EventProfile& event, std::string_view name) {
+  for (size_t i = 0; i < event.columns.size(); ++i) {
+    if (event.columns[i].name == name) return i;
+  }
+  return std::nullopt;
+}
+
+// 0 where nothing was measured, and for the negative values that only a damaged capture can hold.
+uint64_t ValueOf(const ProfileSample& sample, size_t column) {
+  if (column >= sample.values.size()) return 0;
+  return static_cast<uint64_t>(std::max<int64_t>(0, sample.values[column].value_or(0)));
+}
+
+double Share(uint64_t part, uint64_t whole) {
+  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+EventSummary SummarizeEvent(const Profile& profile, const EventProfile& event) {
+  EventSummary summary;
+  summary.name = event.name;
+  summary.mechanism = event.mechanism;
+  if (!event.columns.empty()) summary.unit = event.columns[0].unit;
+  const std::optional<size_t> time = FindColumn(event, "time");
+  const std::optional<size_t> count = FindColumn(event, "count");
+  if (time) summary.time_ns = 0;
+  for (const ProfileSample& sample : event.samples) {
+    if (time) *summary.time_ns += ValueOf(sample, *time);
+    summary.count += count ? ValueOf(sample, *count) : 1;
+    summary.value += ValueOf(sample, 0);
+  }
+  summary.stacks = event.samples.size();
+  for (const Hidden& hidden : profile.hidden) {
+    if (hidden.event != event.name) continue;
+    summary.hidden_time_ns += hidden.time_ns;
+    summary.hidden_count += hidden.count;
+  }
+  for (const Loss& loss : profile.losses) {
+    if (loss.event == event.name && loss.dropped) summary.dropped_count += loss.count;
+  }
+  return summary;
+}
+
+// One reason while it is summed up.
+struct ReasonSums {
+  uint64_t value = 0;
+  // By comm and site. The site is an index into Profile::frames, or kNoSite.
+  absl::flat_hash_map<std::pair<std::string, uint32_t>, uint64_t> sites;
+};
+
+constexpr uint32_t kNoSite = 0xffffffff;
+
+HeavyReason Heaviest(const Profile& profile, const EventProfile& event, std::string_view reason,
+                     const ReasonSums& sums, uint64_t whole) {
+  HeavyReason heavy;
+  heavy.event = event.name;
+  heavy.reason = reason;
+  heavy.value = sums.value;
+  heavy.unit = event.columns.empty() ? "" : event.columns[0].unit;
+  heavy.share = Share(sums.value, whole);
+  const std::pair<const std::pair<std::string, uint32_t>, uint64_t>* best = nullptr;
+  for (const auto& entry : sums.sites) {
+    const bool better = best == nullptr || entry.second > best->second ||
+                        (entry.second == best->second && entry.first < best->first);
+    if (better) best = &entry;
+  }
+  if (best == nullptr) return heavy;
+  heavy.comm = best->first.first;
+  if (best->first.second != kNoSite) heavy.site = profile.frames[best->first.second].name;
+  heavy.site_share = Share(best->second, sums.value);
+  return heavy;
+}
+
+std::vector<HeavyReason> HeaviestReasons(const Profile& profile, const EventProfile& event,
+                                         size_t limit) {
+  std::map<std::string_view, ReasonSums> by_reason;
+  uint64_t whole = 0;
+  for (const ProfileSample& sample : event.samples) {
+    if (IsGoSchedulerReason(sample.reason)) continue;
+    const uint64_t value = ValueOf(sample, 0);
+    const uint32_t site = SiteOfWait(profile.frames, sample.frames).value_or(kNoSite);
+    ReasonSums& sums = by_reason[sample.reason];
+    sums.value += value;
+    sums.sites[{sample.comm, site}] += value;
+    whole += value;
+  }
+  std::vector<HeavyReason> heaviest;
+  for (const auto& [reason, sums] : by_reason) {
+    heaviest.push_back(Heaviest(profile, event, reason, sums, whole));
+  }
+  std::stable_sort(heaviest.begin(), heaviest.end(),
+                   [](const HeavyReason& a, const HeavyReason& b) { return a.value > b.value; });
+  if (heaviest.size() > limit) heaviest.resize(limit);
+  return heaviest;
+}
+
+uint64_t GoSchedulerTime(const EventProfile& event) {
+  const std::optional<size_t> time = FindColumn(event, "time");
+  uint64_t sum = 0;
+  for (const ProfileSample& sample : event.samples) {
+    if (time && IsGoSchedulerReason(sample.reason)) sum += ValueOf(sample, *time);
+  }
+  return sum;
+}
+
+// --- Text.
+
+std::string ShowDuration(uint64_t ns) {
+  if (ns >= 999'950'000) return fmt::format("{:.2f} s", ns / 1e9);
+  if (ns >= 999'950) return fmt::format("{:.1f} ms", ns / 1e6);
+  if (ns >= 1000) return fmt::format("{:.1f} us", ns / 1e3);
+  return fmt::format("{} ns", ns);
+}
+
+std::string ShowBytes(uint64_t bytes) {
+  if (bytes >= 1 << 20) return fmt::format("{:.1f} MB", bytes / 1048576.0);
+  return fmt::format("{} kB", (bytes + 1023) / 1024);
+}
+
+std::string ShowCount(uint64_t count) {
+  std::string digits = fmt::format("{}", count);
+  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
+  return digits;
+}
+
+std::string ShowShare(double share) {
+  if (share > 0 && share < 0.001) return "<0.1%";
+  return fmt::format("{:.1f}%", share * 100);
+}
+
+std::string ShowValue(uint64_t value, std::string_view unit) {
+  if (unit == "ns") return ShowDuration(value);
+  if (unit == "bytes") return ShowBytes(value);
+  if (unit.empty() || unit == "count") return ShowCount(value);
+  return fmt::format("{} {}", ShowCount(value), unit);
+}
+
+// A terminal gets only what cannot steer it: anything but printable ASCII is '?'.
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const uint8_t byte = static_cast<uint8_t>(c);
+    if ((byte & 0xc0) == 0x80) continue;  // the rest of a character that is already '?'
+    out.push_back(byte >= 0x20 && byte < 0x7f ? c : '?');
+  }
+  return out;
+}
+
+// For the user's own words, which may be in any language.
+std::string WithoutControls(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) {
+    if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return out;
+}
+
+// Printable, at most `width` characters; what is cut out of its middle leaves "..": the ends of a
+// name tell most.
+std::string Shorten(std::string_view text, size_t width) {
+  std::string out = Printable(text);
+  if (out.size() <= width) return out;
+  if (width < 8) return out.substr(0, width);
+  const size_t tail = (width - 2) * 2 / 3;
+  const size_t head = width - 2 - tail;
+  out.replace(head, out.size() - head - tail, "..");
+  return out;
+}
+
+std::string_view EndWord(StackEnd end) {
+  switch (end) {
+    case StackEnd::kComplete:
+      return "complete";
+    case StackEnd::kNone:
+      return "no user part";
+    case StackEnd::kFull:
+      return "too deep";
+    case StackEnd::kUnreadable:
+      return "unreadable";
+    case StackEnd::kLeftStack:
+      return "left the stack";
+    case StackEnd::kNotACall:
+      return "not after a call";
+    case StackEnd::kLost:
+      return "lost";
+    case StackEnd::kMoved:
+      return "ran meanwhile";
+  }
+  return "unknown";
+}
+
+// The screen, line by line: a key in the first column, text in the second.
+class Screen {
+ public:
+  explicit Screen(size_t width) : width_(std::max<size_t>(width, 40)) {}
+
+  // The columns that a line's text may take.
+  size_t room() const { return width_ - kKeyWidth; }
+
+  // Cut to the width; the key of equal lines in a row is printed once.
+  void Line(std::string_view key, std::string_view text) {
+    const std::string_view shown = key == last_key_ ? std::string_view() : key;
+    text_ += fmt::format("{:<{}}{}\n", shown, kKeyWidth, Shorten(text, room()));
+    last_key_ = key;
+  }
+
+  // What a person copies, or a script looks for: kept whole, however wide.
+  void WholeLine(std::string_view key, std::string_view text) {
+    text_ += fmt::format("{:<{}}{}\n", key, kKeyWidth, WithoutControls(text));
+    last_key_ = "";
+  }
+
+  void Warning(std::string_view text) {
+    text_ += fmt::format("WARNING {}\n", Shorten(text, 2 * width_ - 8));
+    last_key_ = "";
+  }
+
+  std::string TakeText() { return std::move(text_); }
+
+ private:
+  static constexpr size_t kKeyWidth = 9;
+  size_t width_;
+  std::string last_key_;
+  std::string text_;
+};
+
+void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen) {
+  screen.Line("measured", fmt::format("{} for {}", Printable(profile.target),
+                                      ShowDuration(profile.duration_ns)));
+  for (const EventSummary& event : summary.events) {
+    std::string text = fmt::format("{} waits", ShowCount(event.count));
+    if (event.time_ns) text += fmt::format(", {}", ShowDuration(*event.time_ns));
+    if (!event.time_ns) text += fmt::format(", {}", ShowValue(event.value, event.unit));
+    text += fmt::format(" in {} stacks, by {}", ShowCount(event.stacks), event.mechanism);
+    screen.Line(event.name, text);
+  }
+  constexpr size_t kMostHidden = 2;
+  for (size_t i = 0; i < std::min(profile.hidden.size(), kMostHidden); ++i) {
+    const Hidden& hidden = profile.hidden[i];
+    screen.Line("hidden", fmt::format("{} waits, {} of {}: {}", ShowCount(hidden.count),
+                                      ShowDuration(hidden.time_ns), hidden.event, hidden.why));
+  }
+  if (profile.hidden.size() > kMostHidden) {
+    screen.Line("hidden", fmt::format("and {} more kinds", profile.hidden.size() - kMostHidden));
+  }
+}
+
+// Waits that `event` recorded, shown or not.
+uint64_t RecordedCount(const Summary& summary, std::string_view event) {
+  for (const EventSummary& of : summary.events) {
+    if (of.name == event) return of.count + of.hidden_count;
+  }
+  return 0;
+}
+
+void PrintLosses(const Profile& profile, const Summary& summary, Screen& screen) {
+  constexpr size_t kMost = 3;
+  size_t printed = 0;
+  for (const Loss& loss : profile.losses) {
+    if (loss.count == 0) continue;
+    if (printed++ == kMost) {
+      screen.Warning("and more kinds of loss: --json lists them all");
+      return;
+    }
+    // What is lost with its time is in no sample; what lost only a name or a stack is.
+    const uint64_t recorded = RecordedCount(summary, loss.event);
+    const uint64_t whole = loss.dropped ? recorded + loss.count : std::max(recorded, loss.count);
+    std::string text =
+        fmt::format("{} of {} {} ({}): {} waits", ShowShare(Share(loss.count, whole)), loss.event,
+                    loss.dropped ? "lost" : "touched", loss.name, ShowCount(loss.count));
+    if (loss.time_ns) text += fmt::format(", {}", ShowDuration(*loss.time_ns));
+    if (!loss.remedy.empty()) text += fmt::format("; try {}", loss.remedy);
+    screen.Warning(text);
+  }
+  if (printed == 0) screen.Line("lost", "nothing");
+}
+
+void PrintNames(const StackCounts& counts, Screen& screen) {
+  std::string text = fmt::format("{} of {} user frames have none",
+                                 ShowShare(Share(counts.user_unnamed, counts.user_frames)),
+                                 ShowCount(counts.user_frames));
+  if (counts.go_frames > 0) {
+    text += fmt::format(" (Go {})", ShowShare(Share(counts.go_unnamed, counts.go_frames)));
+  }
+  text += fmt::format(", kernel {}", ShowShare(Share(counts.kernel_unnamed, counts.kernel_frames)));
+  text += fmt::format("; {} guessed", ShowShare(Share(counts.user_guessed, counts.user_frames)));
+  screen.Line("names", text);
+}
+
+void PrintStacks(const StackCounts& counts, Screen& screen) {
+  uint64_t early = 0;
+  std::string why;
+  for (const auto& [end, count] : counts.ended_early) {
+    early += count;
+    why += fmt::format("{}{} {}", why.empty() ? ": " : ", ", EndWord(end), ShowCount(count));
+  }
+  screen.Line("stacks", fmt::format("{} of {} distinct ones end early{}", ShowCount(early),
+                                    ShowCount(counts.stacks), why));
+  if (counts.native_stacks > 0 && counts.native_shallow * 2 > counts.native_stacks) {
+    screen.Warning("most user stacks are one or two frames deep: built without frame pointers?");
+  }
+}
+
+void PrintCost(const Profile& profile, Screen& screen) {
+  const Cost& cost = profile.cost;
+  std::string kernel = "not measured";
+  if (cost.kernel_ns) kernel = ShowDuration(*cost.kernel_ns);
+  screen.Line("cost", fmt::format("CPU {}, kernel programs {}; maps {}, RSS {}",
+                                  ShowDuration(cost.own_cpu_ns), kernel, ShowBytes(cost.map_bytes),
+                                  ShowBytes(cost.rss_bytes)));
+}
+
+void PrintHeaviest(const Summary& summary, Screen& screen) {
+  const bool several = summary.events.size() > 1;
+  for (const HeavyReason& heavy : summary.heaviest) {
+    std::string text = fmt::format("{:>6} {:>10}  [{}]", ShowShare(heavy.share),
+                                   ShowValue(heavy.value, heavy.unit), Printable(heavy.reason));
+    if (several) text = fmt::format("{} {}", heavy.event, text);
+    const std::string site =
+        heavy.site.empty() ? fmt::format("{}, site unknown", heavy.comm) : heavy.site;
+    const std::string part =
+        heavy.site_share < 0.9995 ? fmt::format(" ({:.0f}%)", heavy.site_share * 100) : "";
+    const size_t taken = text.size() + part.size() + 2;
+    const size_t left = screen.room() > taken ? screen.room() - taken : 0;
+    screen.Line("heaviest",
+                fmt::format("{}  {}{}", text, Shorten(site, std::max<size_t>(left, 12)), part));
+  }
+  if (summary.heaviest.empty()) screen.Line("heaviest", "nothing waited");
+  if (summary.go_scheduler_time_ns > 0) {
+    screen.Line("idle", fmt::format("{} of Go's own threads, by design (--idle shows their stacks)",
+                                    ShowDuration(summary.go_scheduler_time_ns)));
+  }
+}
+
+void PrintHung(const Profile& profile, Screen& screen) {
+  constexpr size_t kMost = 3;
+  size_t printed = 0;
+  size_t others = 0;
+  size_t idle = 0;
+  for (const ProfileHungThread& thread : profile.hung) {
+    if (thread.go_scheduler) {
+      ++idle;
+      continue;
+    }
+    if (printed == kMost) {
+      ++others;
+      continue;
+    }
+    ++printed;
+    const std::optional<uint32_t> site = SiteOfWait(profile.frames, thread.frames);
+    screen.Line("blocked",
+                fmt::format("tid {} {} all the time [{}] {}", thread.tid, Shorten(thread.name, 16),
+                            thread.reason, site ? profile.frames[*site].name : "site unknown"));
+  }
+  if (others > 0) screen.Line("blocked", fmt::format("and {} more threads", ShowCount(others)));
+  if (idle > 0) {
+    screen.Line("blocked", fmt::format("{} idle threads of Go, by design", ShowCount(idle)));
+  }
+}
+
+void PrintNotes(const Profile& profile, Screen& screen) {
+  constexpr size_t kMost = 3;
+  for (size_t i = 0; i < profile.notes.size(); ++i) {
+    if (i == kMost) {
+      screen.Line("note", fmt::format("and {} more", profile.notes.size() - kMost));
+      return;
+    }
+    screen.Line("note", profile.notes[i]);
+  }
+}
+
+}  // namespace
+
+double EventSummary::DroppedShare() const {
+  return Share(dropped_count, dropped_count + count + hidden_count);
+}
+
+Summary Summarize(const Profile& profile, size_t reasons) {
+  Summary summary;
+  summary.stacks = profile.stack_counts;
+  for (const EventProfile& event : profile.events) {
+    summary.events.push_back(SummarizeEvent(profile, event));
+    for (HeavyReason& heavy : HeaviestReasons(profile, event, reasons)) {
+      summary.heaviest.push_back(std::move(heavy));
+    }
+    summary.go_scheduler_time_ns += GoSchedulerTime(event);
+  }
+  return summary;
+}
+
+std::string FormatSummary(const Profile& profile, const SummaryOptions& options) {
+  const Summary summary = Summarize(profile);
+  Screen screen(options.width);
+  PrintEvents(profile, summary, screen);
+  PrintLosses(profile, summary, screen);
+  PrintNames(summary.stacks, screen);
+  PrintStacks(summary.stacks, screen);
+  PrintCost(profile, screen);
+  PrintHeaviest(summary, screen);
+  PrintHung(profile, screen);
+  PrintNotes(profile, screen);
+  for (const std::string& file : options.files) screen.WholeLine("wrote", file);
+  if (!options.next.empty()) screen.WholeLine("next", options.next);
+  return screen.TakeText();
+}
+
+}  // namespace stallscope

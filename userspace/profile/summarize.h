@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a recording comes down to, and the one screen of it that stderr gets.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "userspace/profile/profile.h"
+
+namespace stallscope {
+
+// One event's totals. `time_ns` is of its column "time"; nothing when it has none.
+struct EventSummary {
+  std::string name;
+  std::string mechanism;
+  std::optional<uint64_t> time_ns;
+  uint64_t count = 0;  // of its column "count"; samples when it has none
+  std::string unit;    // of its first column
+  uint64_t value = 0;  // sum of its first column
+  size_t stacks = 0;   // distinct lines that are shown
+  uint64_t hidden_time_ns = 0;
+  uint64_t hidden_count = 0;
+  uint64_t dropped_count = 0;  // lost: in no sample
+  // Lost waits of those seen: dropped / (dropped + shown + hidden).
+  double DroppedShare() const;
+};
+
+// A reason and its heaviest site. Threads of the Go scheduler are left out: they wait for work by
+// design.
+struct HeavyReason {
+  std::string event;
+  std::string reason;  // without brackets
+  std::string site;    // of the part of it that weighs most; empty when no user frame has a name
+  std::string comm;    // of that part
+  uint64_t value = 0;  // of the reason in the event's first column
+  std::string unit;
+  double share = 0;       // of what the event shows outside the Go scheduler's threads, 0 to 1
+  double site_share = 0;  // of `value`, the part at `site`
+};
+
+struct Summary {
+  std::vector<EventSummary> events;
+  std::vector<HeavyReason> heaviest;  // of each event, heaviest first
+  uint64_t go_scheduler_time_ns = 0;  // time of Go's own threads, in all events
+  StackCounts stacks;
+};
+
+// The `reasons` heaviest reasons of each event.
+Summary Summarize(const Profile& profile, size_t reasons = 3);
+
+struct SummaryOptions {
+  std::vector<std::string> files;  // that were written, in order
+  std::string next;                // the next command to type; empty: no such line
+  size_t width = 80;               // columns: longer names are shortened in their middle
+};
+
+// Plain text without escape sequences, at most about 22 lines of `width` columns, each ending in a
+// newline. Names from the target hold no control characters in it.
+std::string FormatSummary(const Profile& profile, const SummaryOptions& options);
+
+}  // namespace stallscope
