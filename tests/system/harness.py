@@ -221,7 +221,7 @@ class Result:
 
     def total(self, pid, key):
         """The ledger's own total of one process (all its lives)."""
-        rows = [row for row in self.raw["totals"] if int(row["pid"]) == pid]
+        rows = [row for row in self.raw["totals"] if "pid" in row and int(row["pid"]) == pid]
         check(rows, f"no totals for pid {pid}: {self.raw['totals']}")
         return sum(row[key] for row in rows)
 

@@ -6,19 +6,16 @@ import contextlib
 import http.client
 import pathlib
 import re
-import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 
+import folded_rule
 import harness as h
 
 SECONDS = 10
 UNNAMED = re.compile(r"^\[(unknown|.*\+0x[0-9a-f]+)\]$")
-# What flamegraph.pl takes for a line, and the trap: a stack that itself ends in a number is read as two columns.
-FLAMEGRAPH_LINE = re.compile(r"^(.*)\s+?(\d+(?:\.\d*)?)$")
 
 
 def free_port():
@@ -94,17 +91,10 @@ def check_numbers(result, pids):
 
 
 def check_folded(folder):
-    lines = (folder / "out.folded").read_text().splitlines()
-    h.check(lines, "no folded lines")
-    for line in lines:
-        match = FLAMEGRAPH_LINE.match(line)
-        h.check(match, f"flamegraph.pl would ignore: {line!r}")
-        h.check(not re.search(r"\s\d+(\.\d*)?$", match[1]), f"flamegraph.pl would read two columns: {line!r}")
-    h.check(lines == sorted(lines), "the lines are not sorted")
-    rule = h.HERE / "folded_rule.py"
-    if rule.exists():
-        done = subprocess.run([sys.executable, str(rule), str(folder / "out.folded")], capture_output=True, text=True)
-        h.check(done.returncode == 0, f"folded_rule.py: {done.stdout}{done.stderr}")
+    data = (folder / "out.folded").read_bytes()
+    broken = folded_rule.check(data)
+    print(f"  {data.count(10)} folded lines")
+    h.check(data and not broken, f"folded lines: {broken[:5]}")
 
 
 def prometheus():
@@ -151,7 +141,7 @@ http {{
   proxy_cache_path {folder}/cache keys_zone=c:1m;
   server {{ listen 127.0.0.1:{port}; root {folder}/www;
     location /proxy/ {{ proxy_pass http://127.0.0.1:{port}/; proxy_buffering on; }}
-    location /cached/ {{ proxy_pass http://127.0.0.1:{port}/; proxy_cache c; proxy_cache_valid 200 100ms; }}
+    location /cached/ {{ proxy_pass http://127.0.0.1:{port}/; proxy_cache c; proxy_cache_valid 200 1s; }}
   }}
 }}
 """)
