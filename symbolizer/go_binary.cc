@@ -164,11 +164,13 @@ std::optional<GoFunction> GoBinary::FunctionAt(uint64_t address) const {
 
 std::optional<GoFunction> GoBinary::FunctionNamed(std::string_view name) const {
   const GoTable& table = impl_->image.table;
+  const std::string_view plain = name.substr(0, name.find('['));
+  if (plain.empty()) return std::nullopt;
   for (uint64_t index = 0; index < table.function_count(); ++index) {
     const std::optional<GoFunctionRecord> record = table.Function(index);
-    if (record && !name.empty() && table.Name(record->name) == name) {
-      return impl_->Describe(*record);
-    }
+    if (!record || !StartsWith(table.Name(record->name), plain)) continue;
+    GoFunction function = impl_->Describe(*record);
+    if (function.name == name) return function;
   }
   return std::nullopt;
 }

@@ -68,7 +68,8 @@ class GoBinary {
   // The function whose code is there, without inlining: the cheap question, when only the name is
   // wanted.
   std::optional<GoFunction> FunctionAt(uint64_t address) const;
-  std::optional<GoFunction> FunctionNamed(std::string_view name) const;  // first in address order
+  std::optional<GoFunction> FunctionNamed(
+      std::string_view name) const;  // as printed; first by address
 
   // Bytes between the stack pointer at `address` and the slot of the return address (pcsp table).
   // nullopt where the table says nothing, and in functions that change stacks.

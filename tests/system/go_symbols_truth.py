@@ -242,6 +242,8 @@ def compare_with_twin(arguments, work):
             name = re.sub(r"\.abi(0|internal)$", "", name)
             if frames and "[...]" in frames[-1].function:
                 name = re.sub(r"\[.*\]", "[...]", name)
+            for frame in frames:  # the symbol table spells the middle dot of local types as a full stop
+                frame.function = frame.function.replace("·", ".")
             truth.append((address, entry, name))
         comparison.check_outermost(truth, ours, arguments.symbolize, stripped)
         equal &= comparison.report()

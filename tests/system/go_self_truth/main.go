@@ -57,9 +57,10 @@ func noteRandomPlaces(start, end uintptr, count int) {
 	random := rand.New(rand.NewSource(1))
 	for i := 0; i < count; i++ {
 		pc := start + uintptr(random.Int63n(int64(end-start)))
-		// CallersFrames takes return addresses: the place before it is looked up. At a function's entry it does not go
-		// back, so the byte before one cannot be asked for.
-		if next := runtime.FuncForPC(pc + 1); next != nil && next.Entry() == pc+1 {
+		// CallersFrames takes return addresses: the place before it is looked up. At a function's entry and behind the
+		// last function it does not go back, so the byte before these cannot be asked for.
+		next := runtime.FuncForPC(pc + 1)
+		if (next == nil) != (runtime.FuncForPC(pc) == nil) || next != nil && next.Entry() == pc+1 {
 			continue
 		}
 		frame, _ := runtime.CallersFrames([]uintptr{pc + 1}).Next()
