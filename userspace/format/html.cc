@@ -234,38 +234,50 @@ class StringTable {
   std::map<std::string, uint32_t> index_;
 };
 
-// "[1,2,3]" of what `number` gives for each item.
-template <typename Items, typename Number>
-std::string NumbersJson(const Items& items, const Number& number) {
+// "[1,2,3]": `append(item, out)` writes each item. Trees have millions of numbers, so none becomes
+// a string first.
+template <typename Items, typename Append>
+std::string ArrayJson(const Items& items, const Append& append) {
   std::string out = "[";
   for (const auto& item : items) {
     if (out.size() > 1) out += ',';
-    out += number(item);
+    append(item, out);
   }
   return out + "]";
 }
 
+template <typename Number>
+void AppendNumber(Number number, std::string& out) {
+  const fmt::format_int digits(number);
+  out.append(digits.data(), digits.size());
+}
+
 std::string EventJson(const EventProfile& event, const FlameTree& tree) {
   std::string out = "{\"name\":" + QuoteScriptJson(PrintableName(event.name));
-  out += ",\"columns\":" + NumbersJson(event.columns, [&event](const Column& column) {
-           return fmt::format("[{},{},{}]", QuoteScriptJson(PrintableName(column.name)),
-                              QuoteScriptJson(PrintableName(column.unit)),
-                              QuoteScriptJson(PrintableName(WidthMeaning(event, column))));
+  out +=
+      ",\"columns\":" + ArrayJson(event.columns, [&event](const Column& column, std::string& to) {
+        to += fmt::format("[{},{},{}]", QuoteScriptJson(PrintableName(column.name)),
+                          QuoteScriptJson(PrintableName(column.unit)),
+                          QuoteScriptJson(PrintableName(WidthMeaning(event, column))));
+      });
+  out += ",\n\"depth\":" + ArrayJson(tree.nodes, [](const FlameTree::Node& node, std::string& to) {
+           AppendNumber(node.depth, to);
          });
-  out += ",\n\"depth\":" + NumbersJson(tree.nodes, [](const FlameTree::Node& node) {
-           return std::to_string(node.depth);
+  out += ",\n\"frame\":" + ArrayJson(tree.nodes, [](const FlameTree::Node& node, std::string& to) {
+           AppendNumber(node.frame, to);
          });
-  out += ",\n\"frame\":" + NumbersJson(tree.nodes, [](const FlameTree::Node& node) {
-           return std::to_string(node.frame);
-         });
-  out += ",\n\"leaf\":" + NumbersJson(tree.leaves, [](const FlameTree::Leaf& leaf) {
-           return std::to_string(leaf.node);
+  out += ",\n\"leaf\":" + ArrayJson(tree.leaves, [](const FlameTree::Leaf& leaf, std::string& to) {
+           AppendNumber(leaf.node, to);
          });
   out += ",\n\"values\":[";
   for (size_t column = 0; column < event.columns.size(); ++column) {
     if (column > 0) out += ',';
-    out += NumbersJson(tree.leaves, [column](const FlameTree::Leaf& leaf) {
-      return leaf.values[column] ? std::to_string(*leaf.values[column]) : std::string("null");
+    out += ArrayJson(tree.leaves, [column](const FlameTree::Leaf& leaf, std::string& to) {
+      if (leaf.values[column]) {
+        AppendNumber(*leaf.values[column], to);
+      } else {
+        to += "null";
+      }
     });
   }
   return out + "]}";
@@ -274,12 +286,14 @@ std::string EventJson(const EventProfile& event, const FlameTree& tree) {
 std::string DataJson(const Profile& profile) {
   const FlameGraph graph = MakeFlameGraph(profile);
   StringTable strings;
-  const std::string frames = NumbersJson(graph.frames, [&strings](const FlameFrame& frame) {
-    const uint32_t name = strings.Add(frame.name);
-    return fmt::format("{},{},{},{}", name, static_cast<int>(frame.kind), strings.Add(frame.file),
-                       frame.line);
-  });
-  std::string out = "{\"strings\":" + NumbersJson(strings.InOrder(), QuoteScriptJson);
+  const std::string frames =
+      ArrayJson(graph.frames, [&strings](const FlameFrame& frame, std::string& to) {
+        const uint32_t name = strings.Add(frame.name);
+        to += fmt::format("{},{},{},{}", name, static_cast<int>(frame.kind),
+                          strings.Add(frame.file), frame.line);
+      });
+  const auto quote = [](std::string_view text, std::string& to) { to += QuoteScriptJson(text); };
+  std::string out = "{\"strings\":" + ArrayJson(strings.InOrder(), quote);
   out += ",\n\"frames\":" + frames + ",\n\"events\":[";
   for (size_t i = 0; i < profile.events.size(); ++i) {
     if (i > 0) out += ",\n";

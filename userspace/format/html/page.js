@@ -302,9 +302,9 @@
     return event.known[column][node] ? show(event.total[column][node], event.columns[column][1]) : "not measured";
   }
 
-  function showStatus(node) {
-    const status = byId("status");
-    if (node < 0) { status.textContent = "\u00a0"; return; }
+  // Of the zoomed node while the pointer is on none.
+  function showStatus(hovered) {
+    const status = byId("status"), node = hovered < 0 ? state.zoom : hovered;
     const frame = frameOf(node);
     const values = event.columns.map((column, c) => column[0] + " " + valueText(node, c)).join(", ");
     status.textContent = frame.name.slice(0, 300) + " \u2014 " + values + " (" +
@@ -323,7 +323,7 @@
         element("dd", "", known ? share(event.total[c][node], event.total[c][0]) + " of all" : ""));
     });
     if (state.zoom !== 0 && node >= state.zoom) {
-      list.append(element("dt", "", "of the zoomed box"), element("dd", "", share(weight()[node], weight()[state.zoom])), element("dd"));
+      list.append(element("dt", "", "of the zoomed box"), element("dd"), element("dd", "", share(weight()[node], weight()[state.zoom])));
     }
     tooltip.replaceChildren(element("div", "name", frame.name), place, list);
     tooltip.hidden = false;
@@ -342,6 +342,7 @@
     const depth = event.depth[state.zoom];
     resize();
     if (state.zoom === 0) showRoot(); else reveal(depth);
+    showStatus(-1);
     remember();
   }
 
@@ -412,6 +413,7 @@
     byId("width-is").textContent = event.columns[column][2];
     if (!(weight()[state.zoom] > 0)) state.zoom = 0;
     showMatched();
+    showStatus(-1);
     resize();
     remember();
   }
@@ -441,7 +443,6 @@
     }));
     byId("reset").disabled = true;
     setColumn(0);
-    showStatus(-1);
     showRoot();
   }
 
@@ -559,6 +560,7 @@
   function leave() {
     state.hover = -1;
     tooltip.hidden = true;
+    showStatus(-1);
     schedule();
   }
 
