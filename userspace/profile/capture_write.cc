@@ -3,10 +3,11 @@
 // Blocks are written in the order of their worth after a cut: what the recording was and what it
 // lost first, then slices of the stacks, each followed by the samples that stand on it, so that any
 // prefix is a smaller recording.
+#include <absl/container/flat_hash_set.h>
 #include <zlib.h>
 
 #include <algorithm>
-#include <set>
+#include <tuple>
 #include <utility>
 
 #include "userspace/profile/capture.h"
@@ -357,9 +358,10 @@ class Writer {
     for (const Segment& segment : stack.segments) {
       const bool kernel = segment.kind == SegmentKind::kKernel;
       for (const StackAddress& address : segment.addresses) {
-        const auto found = recording_.names.find(
-            {kernel ? kKernelSpace : segment.space, address.value, address.is_return});
-        if (found == recording_.names.end() || !named_.insert(found->first).second) continue;
+        const SpaceIndex space = kernel ? kKernelSpace : segment.space;
+        if (!seen_.insert({space, address.value, address.is_return}).second) continue;
+        const auto found = recording_.names.find({space, address.value, address.is_return});
+        if (found == recording_.names.end()) continue;
         PutName(out, found->first, found->second);
         FlushIfFull(BlockType::kNames, out);
       }
@@ -369,7 +371,7 @@ class Writer {
   void WriteRemainingNames() {
     Payload out;
     for (const auto& [address, frames] : recording_.names) {
-      if (named_.count(address) > 0) continue;
+      if (seen_.contains({address.space, address.address, address.is_return})) continue;
       PutName(out, address, frames);
       FlushIfFull(BlockType::kNames, out);
     }
@@ -385,7 +387,8 @@ class Writer {
   const Recording& recording_;
   std::string file_;
   uint64_t blocks_ = 0;
-  std::set<NamedAddress> named_;
+  absl::flat_hash_set<std::tuple<SpaceIndex, uint64_t, bool>>
+      seen_;  // addresses whose names are written
 };
 
 }  // namespace
