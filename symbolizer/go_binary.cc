@@ -61,6 +61,13 @@ struct GoBinary::Impl {
 
   bool IsWrapper(uint8_t id) const { return image.wrapper_id != 0 && id == image.wrapper_id; }
 
+  // cgocallback writes to the stack pointer too, but so that its frame is right on both stacks:
+  // Go's own unwinder goes through it.
+  bool ChangesStacks(const GoFunctionRecord& record) const {
+    return (record.flags & GoFunctionRecord::kWritesSp) != 0 &&
+           image.table.Name(record.name) != "runtime.cgocallback";
+  }
+
   GoFunction Describe(const GoFunctionRecord& record) const {
     GoFunction function;
     function.entry = image.text + record.entry;
@@ -68,7 +75,7 @@ struct GoBinary::Impl {
     function.name = PrintedName(image.table.Name(record.name), abbreviate_generics);
     function.wrapper = IsWrapper(record.id);
     function.top_frame = (record.flags & GoFunctionRecord::kTopFrame) != 0;
-    function.writes_sp = (record.flags & GoFunctionRecord::kWritesSp) != 0;
+    function.writes_sp = ChangesStacks(record);
     return function;
   }
 
@@ -177,7 +184,7 @@ std::optional<GoFunction> GoBinary::FunctionNamed(std::string_view name) const {
 
 std::optional<int64_t> GoBinary::StackDepth(uint64_t address) const {
   const std::optional<GoFunctionRecord> function = impl_->RecordAt(address);
-  if (!function || (function->flags & GoFunctionRecord::kWritesSp) != 0) return std::nullopt;
+  if (!function || impl_->ChangesStacks(*function)) return std::nullopt;
   StepBudget budget(kStepsPerLookup);
   const auto depth =
       impl_->image.table.PcValue(function->pcsp, impl_->PcIn(*function, address), budget);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "symbolizer/go_table.h"
 #include "tests/symbolizer/go_test_program.h"
 
 namespace stallscope::symbolizer {
@@ -149,6 +150,14 @@ TEST(GoBinary, TellsNoStackDepthWhereStacksChange) {
   ASSERT_TRUE(mcall.has_value());
   EXPECT_TRUE(mcall->writes_sp);
   EXPECT_EQ(opened.go->StackDepth(mcall->entry), std::nullopt);
+}
+
+TEST(GoBinary, TellsStackDepthsOfCgocallbackAsGoDoes) {
+  TestFunction callback{"runtime.cgocallback", 64, {{64, 1}}, {{64, 32}}};
+  callback.flags = GoFunctionRecord::kAssembly | GoFunctionRecord::kWritesSp;
+  const Opened opened(BuildTestProgram({callback}, OfMinor(26)));
+  ASSERT_NE(opened.go, nullptr) << opened.status;
+  EXPECT_EQ(opened.go->StackDepth(kCode), 32);
 }
 
 TEST(GoBinary, FindsFunctionsByName) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/symbolizer/go_test_program.h"
 
+#include <algorithm>
 #include <map>
 
 #include "symbolizer/go_table.h"

@@ -28,7 +28,10 @@ import (
 	"text/template"
 )
 
-var output = bufio.NewWriter(os.Stdout)
+var (
+	output = bufio.NewWriter(os.Stdout)
+	noting sync.Mutex // goroutines note their stacks too
+)
 
 func printFrame(frame runtime.Frame) {
 	fmt.Fprintf(output, " %s %s:%d\n", frame.Function, frame.File, frame.Line)
@@ -38,6 +41,8 @@ func printFrame(frame runtime.Frame) {
 func noteStack() {
 	pcs := make([]uintptr, 200)
 	pcs = pcs[:runtime.Callers(0, pcs)]
+	noting.Lock()
+	defer noting.Unlock()
 	fmt.Fprint(output, "stack")
 	for _, pc := range pcs {
 		fmt.Fprintf(output, " %x", pc)
