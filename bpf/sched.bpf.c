@@ -123,7 +123,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct stack);
+	__type(value, struct walk);
 } scratch SEC(".maps");
 
 /* The iterator can be preempted by a switch on its own CPU: it has its own. One runs at a time. */
@@ -131,7 +131,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__type(value, struct stack);
+	__type(value, struct walk);
 } iterator_scratch SEC(".maps");
 
 /* What the scheduler's clock lags CLOCK_MONOTONIC by, a CPU. */
@@ -196,9 +196,11 @@ static __always_inline void add_totals(struct ledger *ledger)
 	__builtin_memset(&ledger->totals, 0, sizeof(ledger->totals));
 }
 
+/* --- stacks ------------------------------------------------------------------------------------------------------ */
+
 static __always_inline u64 keep_stack(u64 id, struct stack *stack)
 {
-	if (id == STACK_NONE || bpf_map_lookup_elem(&stacks, &id))
+	if (bpf_map_lookup_elem(&stacks, &id))
 		return id;
 	if (bpf_map_update_elem(&stacks, &id, stack, BPF_NOEXIST)) {
 		if (bpf_map_lookup_elem(&stacks, &id)) /* another CPU was faster */
@@ -208,6 +210,69 @@ static __always_inline u64 keep_stack(u64 id, struct stack *stack)
 	}
 	count(LEDGER_STACKS_KEPT, 1);
 	return id;
+}
+
+static __always_inline const struct go_layout *go_layout_of(u32 tgid)
+{
+	if (target_mode == TARGET_ONE)
+		return &one_go;
+	return bpf_map_lookup_elem(&go_layouts, &tgid);
+}
+
+/*
+ * The stack functions are global, so that the verifier looks at them once by themselves and not again for each path
+ * that leads to them. Global functions take numbers only.
+ */
+
+/* Begins the walk of the current task, which has these registers, in this CPU's scratch place. */
+__noinline u32 begin_user_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, u32 tgid)
+{
+	u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (walk)
+		begin_walk(ip, sp, bp, fsbase, go_layout_of(tgid), walk);
+	return 0;
+}
+
+/* Ends it, and keeps the stack. Returns its id. */
+__noinline u64 finish_user_walk(u32 tgid)
+{
+	u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &zero);
+
+	return walk ? keep_stack(finish_walk(go_layout_of(tgid), walk), &walk->stack) : STACK_NONE;
+}
+
+static __always_inline struct stack *scratch_stack(u32 iterator)
+{
+	u32 zero = 0;
+	struct walk *walk =
+		iterator ? bpf_map_lookup_elem(&iterator_scratch, &zero) : bpf_map_lookup_elem(&scratch, &zero);
+
+	return walk ? &walk->stack : NULL;
+}
+
+/* Keeps the kernel stack of `count` addresses that lies in the scratch place, the iterator's or this CPU's. */
+__noinline u64 keep_kernel_stack(u32 count, u32 iterator)
+{
+	struct stack *stack = scratch_stack(iterator);
+
+	if (!stack || !count)
+		return STACK_NONE;
+	return keep_stack(seal_kernel_stack(count, stack), stack);
+}
+
+/* The kernel stack of a task that is not running on another CPU. Returns its id. */
+static __always_inline u64 take_kernel_stack(struct task_struct *task, u32 iterator)
+{
+	struct stack *stack = scratch_stack(iterator);
+	long bytes;
+
+	if (!stack)
+		return STACK_NONE;
+	bytes = bpf_get_task_stack(task, stack->addresses, sizeof(stack->addresses), 0);
+	return bytes > 0 ? keep_kernel_stack(bytes / 8, iterator) : STACK_NONE;
 }
 
 /* --- the raw reason ---------------------------------------------------------------------------------------------- */
@@ -343,11 +408,8 @@ static __always_inline bool wanted(u64 blocked_ns, u64 recorded_ns)
 	return true;
 }
 
-/*
- * Ends the wait or the run-queue stay that the ledger holds, at `now`. `stack` is room for the kernel stack; NULL when
- * it cannot be had any more.
- */
-static __always_inline void end_off_cpu(struct task_struct *task, struct ledger *ledger, u64 now, struct stack *stack)
+/* Ends the wait or the run-queue stay that the ledger holds, at `now`. `waits_yet`: its kernel stack still stands. */
+static __always_inline void end_off_cpu(struct task_struct *task, struct ledger *ledger, u64 now, bool waits_yet)
 {
 	u64 until, blocked_ns, runq_ns, kernel_stack = STACK_MISSED;
 
@@ -368,8 +430,8 @@ static __always_inline void end_off_cpu(struct task_struct *task, struct ledger 
 	count(LEDGER_WAITS, 1);
 	if (!wanted(until - ledger->since, blocked_ns))
 		return;
-	if (stack)
-		kernel_stack = keep_stack(walk_kernel_stack(task, stack), stack);
+	if (waits_yet)
+		kernel_stack = take_kernel_stack(task, false);
 	book_wait(task, ledger, until, runq_ns, kernel_stack);
 }
 
@@ -416,22 +478,14 @@ static __always_inline void repair_switch_in(struct task_struct *task, struct le
 		return;
 	}
 	count(LEDGER_SWITCH_IN_REPAIRED, 1);
-	end_off_cpu(task, ledger, arrived, NULL);
+	end_off_cpu(task, ledger, arrived, false);
 	ledger->since = arrived;
-}
-
-static __always_inline const struct go_layout *go_layout_of(u32 tgid)
-{
-	if (target_mode == TARGET_ONE)
-		return &one_go;
-	return bpf_map_lookup_elem(&go_layouts, &tgid);
 }
 
 static __always_inline void switch_out(struct task_struct *task, bool preempted, u32 task_state, u64 now)
 {
 	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	struct stack *stack;
-	u32 zero = 0;
+	struct pt_regs *regs;
 
 	if (!ledger) {
 		count(LEDGER_NO_STORAGE, 1);
@@ -475,20 +529,17 @@ static __always_inline void switch_out(struct task_struct *task, bool preempted,
 	ledger->user_stack = STACK_NONE;
 	if (ledger->flags & SAMPLE_KERNEL_THREAD)
 		return;
-	stack = bpf_map_lookup_elem(&scratch, &zero);
-	if (stack) {
-		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-		ledger->syscall = (s32)regs->orig_ax;
-		ledger->user_stack = keep_stack(
-			walk_user_stack(regs, task->thread.fsbase, go_layout_of(task->tgid), stack), stack);
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	ledger->syscall = (s32)regs->orig_ax;
+	if (regs->ip && regs->cs != USER_CODE_SEGMENT_32) {
+		begin_user_walk(regs->ip, regs->sp, regs->bp, task->thread.fsbase, task->tgid);
+		ledger->user_stack = finish_user_walk(task->tgid);
 	}
 }
 
 static __always_inline void switch_in(struct task_struct *task, u64 now)
 {
 	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	u32 zero = 0;
 
 	if (!ledger) {
 		count(LEDGER_NO_STORAGE, 1);
@@ -501,7 +552,7 @@ static __always_inline void switch_in(struct task_struct *task, u64 now)
 		count(LEDGER_UNKNOWN_NS, unknown_ns);
 		ledger->totals.unknown_ns += unknown_ns;
 	} else if (ledger->state) {
-		end_off_cpu(task, ledger, now, bpf_map_lookup_elem(&scratch, &zero));
+		end_off_cpu(task, ledger, now, true);
 	} else {
 		name_space(task, &ledger->space);
 	}
@@ -618,8 +669,6 @@ static __always_inline void open_thread(struct seq_file *seq, struct task_struct
 /* Books what is still going on at the end. */
 static __always_inline void close_thread(struct seq_file *seq, struct task_struct *task, struct ledger *ledger, u64 stop)
 {
-	u32 zero = 0;
-	struct stack *stack = bpf_map_lookup_elem(&iterator_scratch, &zero);
 	u64 kernel_stack = STACK_MISSED;
 
 	if (ledger->state == THREAD_RUNNING) {
@@ -630,15 +679,15 @@ static __always_inline void close_thread(struct seq_file *seq, struct task_struc
 		ledger->totals.blocked_ns += blocked_ns;
 		if (blocked_ns) {
 			count(LEDGER_WAITS, 1);
-			if (stack && !task->on_cpu && task->__state != TASK_RUNNING)
-				kernel_stack = keep_stack(walk_kernel_stack(task, stack), stack);
+			if (!task->on_cpu && task->__state != TASK_RUNNING)
+				kernel_stack = take_kernel_stack(task, true);
 			if (wanted(stop - ledger->since, blocked_ns))
 				book_wait(task, ledger, stop, 0, kernel_stack);
 			if (ledger->since <= start_ns)
 				report(seq, task, ledger, THREAD_BLOCKED | THREAD_WHOLE_TIME, kernel_stack);
 		}
 	} else if (ledger->state != THREAD_DEAD) {
-		end_off_cpu(task, ledger, stop, NULL);
+		end_off_cpu(task, ledger, stop, false);
 	}
 	add_totals(ledger);
 	ledger->state = THREAD_DEAD;

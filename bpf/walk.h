@@ -76,17 +76,20 @@ static __always_inline u64 leaf_return_offset(u64 ip)
 	return offset ? *offset : 0;
 }
 
-/* The stretch of memory that a frame chain may lie in, and where it stands. */
+/*
+ * A walk on its way. It lives in a map and not on the BPF stack, so that the verifier sees plain numbers at each step and
+ * has one path to look at instead of every combination.
+ */
 struct walk {
 	u64 low, limit; /* the next frame pointer is in [low, limit) */
 	u64 bp;
-	/* the goroutine to go on with when this stack ends; 0: none */
-	u64 goroutine;
+	u64 goroutine; /* the g to go on with when this stack ends; 0: none */
+	u64 hash;
+	struct stack stack;
 };
 
 /* Finds the stack bounds of a Go thread, and the goroutine below when the thread is not on it. */
-static __always_inline void find_goroutine(u64 fsbase, u64 sp, const struct go_layout *go, struct walk *walk,
-					   struct stack *out)
+static __always_inline void find_goroutine(u64 fsbase, u64 sp, const struct go_layout *go, struct walk *walk)
 {
 	u64 g = 0, curg = 0, gsignal = 0;
 	struct {
@@ -96,17 +99,17 @@ static __always_inline void find_goroutine(u64 fsbase, u64 sp, const struct go_l
 	if (bpf_probe_read_user(&g, sizeof(g), (void *)(fsbase + go->g_tls)) || !g ||
 	    bpf_probe_read_user(&g_head, sizeof(g_head), (void *)g) || !g_head.m ||
 	    bpf_probe_read_user(&curg, sizeof(curg), (void *)(g_head.m + go->m_curg))) {
-		out->flags |= STACK_GO_UNKNOWN;
+		walk->stack.flags |= STACK_GO_UNKNOWN;
 		return;
 	}
 	if (sp >= g_head.low && sp < g_head.high)
 		walk->limit = g_head.high;
 	if (!curg) {
-		out->flags |= STACK_GO_NO_G;
+		walk->stack.flags |= STACK_GO_NO_G;
 		return;
 	}
 	if (curg == g) {
-		out->goroutine_at = 0;
+		walk->stack.goroutine_at = 0;
 		return;
 	}
 	/* In a signal handler curg.sched is an old one: the interrupted place is not known from here. */
@@ -142,95 +145,81 @@ static __always_inline u64 enter_goroutine(struct walk *walk, const struct go_la
 	return address;
 }
 
-/*
- * Walks the user stack of the current task into `out`. `go` is NULL or not enabled for a process that is not Go.
- * Returns the stack's id, STACK_NONE when there is no user part.
- */
-static __always_inline u64 walk_user_stack(const struct pt_regs *regs, u64 fsbase, const struct go_layout *go,
-					   struct stack *out)
+/* The first steps of a walk: the instruction pointer, the leaf's caller, and whose stack this is. */
+static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const struct go_layout *go, struct walk *walk)
 {
-	u64 ip = regs->ip, sp = regs->sp, hash, word = 0, leaf_offset;
-	struct walk walk = {.low = sp, .limit = sp + STACK_REACH, .bp = regs->bp};
-	u32 count = 1;
-	bool is_go = go && go->enabled;
-	u16 goroutine_at = 0xffff;
+	u64 leaf_offset = leaf_return_offset(ip), word = 0;
+	struct stack *out = &walk->stack;
 
+	walk->low = sp;
+	walk->limit = sp + STACK_REACH;
+	walk->bp = bp;
+	walk->goroutine = 0;
 	out->flags = 0;
-	out->end = WALK_FULL;
-	if (!ip || regs->cs == USER_CODE_SEGMENT_32) {
-		out->count = 0;
-		out->end = WALK_NONE;
-		return STACK_NONE;
-	}
-	out->goroutine_at = goroutine_at;
+	out->goroutine_at = 0xffff;
+	if (go && go->enabled)
+		find_goroutine(fsbase, sp, go, walk);
 	out->addresses[0] = ip;
-	hash = hash_step(hash_seed, ip);
-	if (is_go)
-		find_goroutine(fsbase, sp, go, &walk, out);
-
-	leaf_offset = leaf_return_offset(ip);
+	out->addresses[1] = 0;
 	if (!bpf_probe_read_user(&word, sizeof(word), (void *)(sp + leaf_offset)) && follows_call(word)) {
 		out->flags |= leaf_offset ? STACK_LEAF_TABLE : STACK_LEAF_CALLER;
 		out->addresses[1] = word;
-		hash = hash_step(hash, word);
-		count = 2;
 	}
+	walk->hash = hash_step(hash_step(hash_seed, ip), out->addresses[1]);
+}
 
-	for (int i = 0; i < STACK_MAX_ADDRESSES; i++) {
+/* Follows the frame pointers to the end. Returns the stack's id. */
+static __always_inline u64 finish_walk(const struct go_layout *go, struct walk *walk)
+{
+	struct stack *out = &walk->stack;
+	u64 hash = walk->hash;
+	u32 count = STACK_CHAIN_AT;
+	u8 end = WALK_FULL;
+
+	for (; count < STACK_MAX_ADDRESSES; count++) {
+		u64 bp = walk->bp, address;
 		struct {
 			u64 bp, caller;
 		} frame;
-		u64 address;
 
-		if (walk.bp < walk.low || walk.bp + sizeof(frame) > walk.limit || (walk.bp & 7)) {
-			out->end = walk.bp ? WALK_LEFT_STACK : WALK_COMPLETE;
-			if (!is_go || !walk.goroutine)
+		if (bp < walk->low || bp + sizeof(frame) > walk->limit || (bp & 7)) {
+			end = bp ? WALK_LEFT_STACK : WALK_COMPLETE;
+			if (!go || !walk->goroutine)
 				break;
-			address = enter_goroutine(&walk, go);
-			if (!address) {
-				out->end = WALK_UNREADABLE;
+			address = enter_goroutine(walk, go);
+			end = WALK_UNREADABLE;
+			if (!address)
 				break;
-			}
 			out->goroutine_at = count;
 		} else {
-			if (bpf_probe_read_user(&frame, sizeof(frame), (void *)walk.bp)) {
-				out->end = WALK_UNREADABLE;
+			end = WALK_UNREADABLE;
+			if (bpf_probe_read_user(&frame, sizeof(frame), (void *)bp))
 				break;
-			}
 			address = frame.caller;
-			walk.low = walk.bp + sizeof(frame);
-			walk.bp = frame.bp;
-			if (!address) {
-				out->end = WALK_COMPLETE;
+			walk->low = bp + sizeof(frame);
+			walk->bp = frame.bp;
+			end = WALK_COMPLETE;
+			if (!address)
 				break;
-			}
 		}
-		if (count >= STACK_MAX_ADDRESSES) {
-			out->end = WALK_FULL;
-			break;
-		}
+		end = WALK_FULL;
 		out->addresses[count] = address;
 		hash = hash_step(hash, address);
-		count++;
 	}
+	out->end = end;
+	out->count = count;
 	if (out->goroutine_at > count)
 		out->goroutine_at = count;
-	out->count = count;
 	/* Equal addresses that ended for another reason, or belong to another kind of stack, are another stack. */
 	hash = hash_step(hash, (u64)out->goroutine_at << 16 | out->end << 8 | out->flags);
 	return hash_to_id(hash);
 }
 
-/* The kernel stack of a task that is not running on another CPU. Returns the stack's id, or STACK_NONE. */
-static __always_inline u64 walk_kernel_stack(struct task_struct *task, struct stack *out)
+/* Makes a stack of the `count` kernel addresses that lie in `out`. Returns its id. */
+static __always_inline u64 seal_kernel_stack(u32 count, struct stack *out)
 {
-	long bytes = bpf_get_task_stack(task, out->addresses, sizeof(out->addresses), 0);
 	u64 hash = hash_step(hash_seed, STACK_KERNEL);
-	u32 count;
 
-	if (bytes <= 0)
-		return STACK_NONE;
-	count = (u32)bytes / 8;
 	for (int i = 0; i < STACK_MAX_ADDRESSES; i++) {
 		if (i >= count)
 			break;

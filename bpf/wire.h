@@ -16,7 +16,8 @@
 
 /* --- stacks ------------------------------------------------------------------------------------------------------ */
 
-enum { STACK_MAX_ADDRESSES = 127 };
+/* addresses[0] is the instruction pointer, [1] the leaf's caller (0: none found), the frame chain begins at [2]. */
+enum { STACK_MAX_ADDRESSES = 127, STACK_CHAIN_AT = 2 };
 
 /* Why a walk ended. */
 enum walk_end {
@@ -43,7 +44,7 @@ enum {
 	STACK_LEAF_TABLE = 16, /* addresses[1] was read where leaf_offsets says that the leaf's return address lies */
 };
 
-/* Innermost first. `addresses` from `goroutine_at` on belong to the goroutine below the system (g0, C) stack. */
+/* Innermost first; kernel stacks have no slot for a leaf's caller. `addresses` from `goroutine_at` on belong to the goroutine below the system (g0, C) stack. */
 struct stack {
 	__u16 count;
 	__u16 goroutine_at; /* == count: no separate goroutine part */

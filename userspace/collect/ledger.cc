@@ -35,7 +35,7 @@ absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_fr
   auto* knobs = skeleton->rodata;
   knobs->target_mode = options.mode;
   knobs->target_tgid = options.mode == TARGET_ONE && !options.tgids.empty() ? options.tgids[0] : 0;
-  knobs->own_tgid = getpid();
+  knobs->own_tgid = options.own_tgid;
   knobs->min_ns = options.min_ns;
   knobs->max_ns = options.max_ns;
   knobs->per_thread = options.per_thread;

@@ -26,6 +26,7 @@ struct LedgerOptions {
   uint64_t min_ns = 0;
   uint64_t max_ns = ~0ull;
   bool per_thread = false;
+  uint32_t own_tgid = 0;           // the recorder's own number, which TARGET_ALL leaves out
   uint32_t stack_entries = 16384;  // distinct stacks that the kernel map holds between two drains
   uint32_t sample_entries = 16384;
 };

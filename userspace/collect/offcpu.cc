@@ -45,10 +45,16 @@ StackEnd EndOf(const stack& raw) {
 
 WalkedStack Unpack(const stack& raw) {
   WalkedStack walked;
-  walked.addresses.assign(raw.addresses, raw.addresses + raw.count);
+  if (raw.count == 0) return walked;
+  walked.addresses.push_back(raw.addresses[0]);
+  if (raw.addresses[1]) walked.addresses.push_back(raw.addresses[1]);
+  walked.addresses.insert(walked.addresses.end(), raw.addresses + std::min<size_t>(raw.count, STACK_CHAIN_AT),
+                          raw.addresses + raw.count);
   if (raw.flags & STACK_LEAF_CALLER) walked.leaf = WalkedStack::Leaf::kWord;
   if (raw.flags & STACK_LEAF_TABLE) walked.leaf = WalkedStack::Leaf::kTable;
+  // Positions move by one when the slot of the leaf's caller is empty.
   walked.goroutine_at = raw.goroutine_at;
+  if (raw.goroutine_at >= STACK_CHAIN_AT && !raw.addresses[1]) --walked.goroutine_at;
   walked.no_goroutine = raw.flags & STACK_GO_NO_G;
   walked.end = EndOf(raw);
   return walked;
@@ -88,6 +94,7 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
 
   ProcessEventsOptions events;
   events.mode = ledger.mode;
+  events.own_tgid = ledger.own_tgid;
   events.tgid = ledger.tgids.empty() ? 0 : ledger.tgids[0];
   events.follow_children = options.follow_children;
   events.wanted_comm = options.wanted_comm;

@@ -35,7 +35,7 @@ absl::StatusOr<std::unique_ptr<ProcessEvents>> ProcessEvents::Attach(const Proce
   auto& s = *impl->skeleton;
   s.rodata->target_mode = options.mode;
   s.rodata->target_tgid = options.tgid;
-  s.rodata->own_tgid = getpid();
+  s.rodata->own_tgid = options.own_tgid;
   s.rodata->follow_children = options.follow_children;
   memcpy(const_cast<char*>(reinterpret_cast<const volatile char*>(s.rodata->wanted_comm)), options.wanted_comm.data(),
          std::min<size_t>(options.wanted_comm.size(), sizeof(s.rodata->wanted_comm) - 1));

@@ -17,6 +17,7 @@ namespace stallscope {
 struct ProcessEventsOptions {
   target_mode mode = TARGET_ONE;
   uint32_t tgid = 0;             // TARGET_ONE
+  uint32_t own_tgid = 0;         // left out of TARGET_ALL
   bool follow_children = false;  // a child of a target becomes one
   std::string wanted_comm;       // a process that takes this name by exec becomes a target; empty: none
   int targets_fd = -1;           // the ledger's set of targets

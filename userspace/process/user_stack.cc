@@ -296,12 +296,15 @@ Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpac
   }
   if (by_chain.empty()) return stack;
   // Frame pointers end somewhere in the C library's start code. Cutting there makes this stack equal to the one that
-  // the kernel's walk gives for the same stop.
-  const auto mapping = space.MappingAt(by_chain.back().value - (by_chain.back().is_return ? 1 : 0));
-  if (mapping && IsCLibrary(space.Mappings()[*mapping].path)) {
-    const auto last = std::find_if(by_tables.begin(), by_tables.end(),
-                                   [&](const StackAddress& a) { return a.value == by_chain.back().value; });
-    if (last != by_tables.end()) by_tables.erase(last + 1, by_tables.end());
+  // the kernel's walk gives for the same stop. Frames of the program itself are never cut.
+  const auto in_c_library = [&](const StackAddress& a) {
+    const auto mapping = space.MappingAt(a.is_return ? a.value - 1 : a.value);
+    return mapping && IsCLibrary(space.Mappings()[*mapping].path);
+  };
+  const auto last = std::find_if(by_tables.begin(), by_tables.end(),
+                                 [&](const StackAddress& a) { return a.value == by_chain.back().value; });
+  if (last != by_tables.end() && std::all_of(last, by_tables.end(), in_c_library)) {
+    by_tables.erase(last + 1, by_tables.end());
   }
   if (by_tables.size() <= by_chain.size() && system_segments == 1) {
     const bool guessed =

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/cli/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "userspace/cli/words.h"
+
+namespace stallscope {
+namespace {
+
+[[noreturn]] void RunChild(const std::vector<std::string>& command, int go_fd, int error_fd) {
+  char byte;
+  ssize_t n;
+  do {
+    n = read(go_fd, &byte, 1);
+  } while (n < 0 && errno == EINTR);
+  if (n != 1) _exit(127);  // the recorder gave up
+  // The recorder has blocked these for itself.
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  signal(SIGPIPE, SIG_DFL);
+  std::vector<char*> words;
+  for (const std::string& word : command) words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  execvp(words[0], words.data());
+  const int error = errno;
+  if (write(error_fd, &error, sizeof(error)) < 0) _exit(126);
+  _exit(127);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Child>> Child::Prepare(std::vector<std::string> command) {
+  int go[2], error[2];
+  if (pipe2(go, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");
+  if (pipe2(error, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");
+  auto child = std::make_unique<Child>();
+  child->pid_ = fork();
+  if (child->pid_ < 0) return absl::ErrnoToStatus(errno, "cannot fork");
+  if (child->pid_ == 0) {
+    close(go[1]);
+    close(error[0]);
+    RunChild(command, go[0], error[1]);
+  }
+  close(go[0]);
+  close(error[1]);
+  child->go_fd_ = go[1];
+  child->error_fd_ = error[0];
+  return child;
+}
+
+Child::~Child() {
+  if (go_fd_ >= 0) close(go_fd_);
+  if (error_fd_ >= 0) close(error_fd_);
+}
+
+absl::Status Child::Release() {
+  const char byte = 1;
+  if (write(go_fd_, &byte, 1) != 1) return absl::ErrnoToStatus(errno, "the command's process is gone");
+  close(go_fd_);
+  go_fd_ = -1;
+  int error = 0;
+  ssize_t n;
+  do {
+    n = read(error_fd_, &error, sizeof(error));
+  } while (n < 0 && errno == EINTR);
+  if (n == sizeof(error)) return absl::ErrnoToStatus(error, "cannot run the command");
+  return absl::OkStatus();
+}
+
+std::optional<int> Child::ExitCode() {
+  if (exit_code_) return exit_code_;
+  int status = 0;
+  if (waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+  exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return exit_code_;
+}
+
+}  // namespace stallscope

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command of `record -- CMD ARGS...`: a child that waits before its exec until it is being recorded.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+namespace stallscope {
+
+class Child {
+ public:
+  // Forks; the child waits. Its signals are as a shell would give them.
+  static absl::StatusOr<std::unique_ptr<Child>> Prepare(std::vector<std::string> command);
+  // A child that was never released ends without having run its command.
+  ~Child();
+
+  pid_t pid() const { return pid_; }
+  // Lets the child exec. Fails with the errno's words when the command cannot be run.
+  absl::Status Release();
+  // The exit code as a shell gives it (128 + signal); nullopt while the command runs.
+  std::optional<int> ExitCode();
+
+ private:
+  pid_t pid_ = -1;
+  int go_fd_ = -1;     // written: exec
+  int error_fd_ = -1;  // the errno of a failed exec; closed by a successful one
+  std::optional<int> exit_code_;
+};
+
+}  // namespace stallscope

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `stallscope record`: targets and outputs are checked, the programs attached, the loop drains until the end, and the
+// recording becomes files and a summary. What was recorded is written whatever happens to the target.
+#include "userspace/cli/record.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "userspace/cli/child.h"
+#include "userspace/cli/outputs.h"
+#include "userspace/cli/summary_json.h"
+#include "userspace/cli/targets.h"
+#include "userspace/cli/version.h"
+#include "userspace/cli/words.h"
+#include "userspace/collect/cost.h"
+#include "userspace/collect/offcpu.h"
+#include "userspace/collect/requirements.h"
+#include "userspace/collect/status.h"
+#include "userspace/profile/make_profile.h"
+#include "userspace/profile/summarize.h"
+
+namespace stallscope {
+namespace {
+
+constexpr uint64_t kTickNs = 100'000'000;
+constexpr uint64_t kTicksARescan = 10;  // --cgroup: new members are looked for once a second
+constexpr double kStrictShare = 0.01;
+
+uint64_t Now(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// SIGINT and SIGTERM as something to read: the first ends the recording, the second abandons it.
+class Signals {
+ public:
+  Signals() {
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGINT);
+    sigaddset(&mask, SIGTERM);
+    sigprocmask(SIG_BLOCK, &mask, nullptr);
+    fd_ = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
+    signal(SIGPIPE, SIG_IGN);
+  }
+  ~Signals() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
+
+  int fd() const { return fd_; }
+  // Signals so far.
+  int Count() {
+    signalfd_siginfo info;
+    while (read(fd_, &info, sizeof(info)) == sizeof(info)) ++count_;
+    return count_;
+  }
+
+ private:
+  int fd_ = -1;
+  int count_ = 0;
+};
+
+// A tick to wait for.
+class Ticker {
+ public:
+  explicit Ticker(uint64_t period_ns) : fd_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
+    itimerspec spec = {};
+    spec.it_interval.tv_nsec = spec.it_value.tv_nsec = static_cast<long>(period_ns);
+    timerfd_settime(fd_, 0, &spec, nullptr);
+  }
+  ~Ticker() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Ticker(const Ticker&) = delete;
+  Ticker& operator=(const Ticker&) = delete;
+
+  // Returns at the next tick, or before it when there is something to read in `fd`, or at `deadline_ns`.
+  void Wait(int fd, uint64_t deadline_ns) const {
+    const uint64_t now = Now(CLOCK_MONOTONIC);
+    if (deadline_ns && now >= deadline_ns) return;
+    int timeout_ms = -1;
+    if (deadline_ns) timeout_ms = static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000, 1'000));
+    pollfd fds[2] = {{fd_, POLLIN, 0}, {fd, POLLIN, 0}};
+    poll(fds, 2, timeout_ms);
+    uint64_t ticks;
+    if (read(fd_, &ticks, sizeof(ticks)) < 0) return;
+  }
+
+ private:
+  int fd_;
+};
+
+std::string Seconds(uint64_t ns) { return fmt::format("{:.3g} s", static_cast<double>(ns) / 1e9); }
+
+class Recorder {
+ public:
+  explicit Recorder(const RecordOptions& options) : options_(options) {}
+
+  int Run() {
+    if (const absl::Status status = Prepare(); !status.ok()) return ReportError(status);
+    if (const absl::Status status = Attach(); !status.ok()) return ReportError(status);
+    Loop();
+    if (signals_.Count() > 1) return kExitAbandoned;
+    return Finish();
+  }
+
+ private:
+  // Everything that can fail before anything is attached.
+  absl::Status Prepare() {
+    QuietLibbpf(options_.verbose);
+    auto targets = ResolveTargets(options_.target, getpid());
+    if (!targets.ok()) return targets.status();
+    targets_ = *std::move(targets);
+    for (const std::string& note : targets_.notes) Say(note);
+
+    const bool one = targets_.processes.size() == 1;
+    std::string name = options_.target.kind == TargetSelector::Kind::kAll ? "all" : options_.target.comm;
+    if (one) name = targets_.processes[0].comm;
+    if (options_.target.kind == TargetSelector::Kind::kCommand) {
+      name = options_.target.command[0].substr(options_.target.command[0].find_last_of('/') + 1);
+    } else if (name.empty()) {
+      name = targets_.processes.empty() ? "none" : targets_.processes[0].comm;
+    }
+    std::vector<Output> outputs = options_.outputs;
+    start_unix_ns_ = static_cast<int64_t>(Now(CLOCK_REALTIME));
+    if (outputs.empty()) {
+      outputs = DefaultOutputs(name, one ? std::optional(targets_.processes[0].pid) : std::nullopt, start_unix_ns_,
+                               options_.format);
+    }
+    outputs_ = PlanOutputs(outputs, options_.events);
+    if (auto status = CheckWritable(outputs_); !status.ok()) return status;
+
+    if (options_.target.kind == TargetSelector::Kind::kCommand) {
+      auto child = Child::Prepare(options_.target.command);
+      if (!child.ok()) return RunError(std::string(child.status().message()), "check the limits of this shell (ulimit -a)");
+      child_ = *std::move(child);
+      targets_.processes = {{static_cast<uint32_t>(child_->pid()), name}};
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Attach() {
+    auto pids = PidNamespace::Own();
+    if (!pids.ok()) return ExplainLoadFailure(pids.status());
+    pids_ = *std::move(pids);
+
+    OffCpuOptions collector;
+    for (const Target& target : targets_.processes) {
+      const auto tgid = pids_.ToKernel(target.pid);
+      if (!tgid) {
+        return TargetError(fmt::format("no process {}", target.pid), "it ended just now; find it: pgrep -a NAME");
+      }
+      collector.ledger.tgids.push_back(*tgid);
+      alive_.insert(target.pid);
+    }
+    collector.follow_children = options_.children;
+    if (options_.target.kind == TargetSelector::Kind::kComm) collector.wanted_comm = options_.target.comm;
+    const bool growing = options_.children || options_.target.kind == TargetSelector::Kind::kComm ||
+                         options_.target.kind == TargetSelector::Kind::kCgroup;
+    collector.ledger.mode = TARGET_SET;
+    if (options_.target.kind == TargetSelector::Kind::kAll) {
+      collector.ledger.mode = TARGET_ALL;
+    } else if (collector.ledger.tgids.size() == 1 && !growing) {
+      collector.ledger.mode = TARGET_ONE;
+    }
+    collector.ledger.min_ns = options_.min_ns;
+    collector.ledger.max_ns = options_.max_ns;
+    collector.ledger.per_thread = options_.threads;
+    collector.ledger.stack_entries = options_.stacks;
+    collector.ledger.own_tgid = pids_.ToKernel(getpid()).value_or(0);
+    auto offcpu = OffCpu::Start(collector, &pids_, &modules_);
+    if (!offcpu.ok()) return ExplainLoadFailure(offcpu.status());
+    offcpu_ = *std::move(offcpu);
+    cost_.emplace(offcpu_->ProgramFds());
+
+    if (child_) {
+      if (auto status = child_->Release(); !status.ok()) {
+        return RunError(fmt::format("{}: {}", options_.target.command[0], std::string(status.message())),
+                        "check the command's name and that it can be executed");
+      }
+    }
+    Say(fmt::format("recording offcpu (where threads block) of {}{}", TargetText(), DurationWords()));
+    return absl::OkStatus();
+  }
+
+  std::string TargetText() const {
+    return targets_.description.empty() ? "every process" : targets_.description;
+  }
+
+  uint64_t DurationNs() const {
+    // A command runs to its end unless told otherwise.
+    if (child_ && !options_.duration_given) return 0;
+    return options_.duration_ns;
+  }
+
+  std::string DurationWords() const {
+    if (DurationNs()) return fmt::format(" for {}", DurationText(DurationNs()));
+    return child_ ? " until it ends" : " until Ctrl-C";
+  }
+
+  void Loop() {
+    const Ticker ticker(kTickNs);
+    const uint64_t start = offcpu_->start_mono_ns();
+    const uint64_t deadline = DurationNs() ? start + DurationNs() : 0;
+    for (uint64_t tick = 0; signals_.Count() == 0 && !over_; ++tick) {
+      ticker.Wait(signals_.fd(), deadline);
+      const uint64_t now = Now(CLOCK_MONOTONIC);
+      cost_->Tick(now);
+      auto changes = offcpu_->Drain();
+      if (!changes.ok()) {
+        failure_ = changes.status();
+        break;
+      }
+      for (const ProcessChange& change : *changes) Follow(change);
+      if (options_.target.kind == TargetSelector::Kind::kCgroup && tick % kTicksARescan == 0) FindNewMembers();
+      if (child_ && child_->ExitCode()) over_ = true;
+      ShowProgress(now - start);
+      if (deadline && now >= deadline) break;
+    }
+    EndProgress();
+  }
+
+  void Follow(const ProcessChange& change) {
+    const uint64_t after_ns = change.mono_ns > offcpu_->start_mono_ns() ? change.mono_ns - offcpu_->start_mono_ns() : 0;
+    if (change.kind == ProcessChange::kExec) {
+      if (child_ && !first_exec_ && change.tgid == static_cast<uint32_t>(child_->pid())) {
+        first_exec_ = true;  // the exec that starts the command
+        return;
+      }
+      if (!alive_.contains(change.tgid)) return;
+      Note(fmt::format("pid {} became another program ({} -> {}) after {}", change.tgid, Printable(change.before),
+                       Printable(change.after), Seconds(after_ns)));
+    } else if (change.kind == ProcessChange::kExit && alive_.erase(change.tgid)) {
+      Note(fmt::format("pid {} ended after {}", change.tgid, Seconds(after_ns)));
+      const bool fixed = options_.target.kind == TargetSelector::Kind::kPids ||
+                         options_.target.kind == TargetSelector::Kind::kCommand;
+      if (fixed && alive_.empty()) over_ = true;
+    }
+  }
+
+  void FindNewMembers() {
+    auto now = ResolveTargets(options_.target, getpid());
+    if (!now.ok()) return;  // empty at the moment
+    for (const Target& target : now->processes) {
+      if (!alive_.insert(target.pid).second) continue;
+      const auto tgid = pids_.ToKernel(target.pid);
+      if (tgid) offcpu_->AddTarget(*tgid).IgnoreError();
+    }
+  }
+
+  int Finish() {
+    absl::Status status = offcpu_->Stop();
+    if (failure_.ok()) failure_ = status;
+    Recording recording;
+    recording.tool_version = ToolVersion();
+    recording.target = TargetText();
+    recording.start_unix_ns = start_unix_ns_;
+    const auto interrupted = [this] { return signals_.Count() > 1; };
+    status = offcpu_->Fill(&recording, interrupted);
+    if (absl::IsCancelled(status)) return kExitAbandoned;
+    recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
+    recording.cost = cost_->Measure(Now(CLOCK_MONOTONIC), recording.duration_ns, offcpu_->MapFds());
+    offcpu_.reset();  // nothing of ours is attached from here on
+
+    auto profile = MakeProfile(recording, options_.view);
+    if (!profile.ok()) return ReportError(profile.status());
+    if (interrupted()) return kExitAbandoned;
+    const WriteReport written = WriteOutputs(recording, *profile, outputs_);
+    if (interrupted()) return kExitAbandoned;
+    if (!options_.quiet && !options_.json) {
+      SummaryOptions summary;
+      summary.files = written.paths;
+      summary.next = NextCommand(written.paths);
+      fputs(FormatSummary(*profile, summary).c_str(), stderr);
+    }
+    if (options_.json) fputs(SummaryJson(*profile, written.paths).c_str(), stdout);
+    if (!written.status.ok()) return ReportError(written.status);
+    if (!failure_.ok()) {
+      return ReportError(RunError(std::string(failure_.message()), "what was recorded until then is written"));
+    }
+    if (options_.strict && LossShare(*profile) > kStrictShare) return kExitLoss;
+    if (child_) return child_->ExitCode().value_or(kExitDone);
+    return kExitDone;
+  }
+
+  // Of the event that lost most: lost / (lost + recorded).
+  double LossShare(const Profile& profile) const {
+    double worst = 0;
+    for (const EventSummary& event : Summarize(profile).events) {
+      uint64_t lost = 0, dropped = 0;
+      for (const Loss& loss : profile.losses) {
+        if (loss.event != event.name) continue;
+        lost += loss.count;
+        if (loss.dropped) dropped += loss.count;
+      }
+      const double all = static_cast<double>(event.count + event.hidden_count + dropped);
+      if (all > 0) worst = std::max(worst, static_cast<double>(lost) / all);
+    }
+    return worst;
+  }
+
+  std::string NextCommand(const std::vector<std::string>& files) const {
+    for (const std::string& file : files) {
+      if (FormatOfPath(file) == Format::kHtml) return "open " + ShellQuoted(file) + " in a browser";
+    }
+    for (const std::string& file : files) {
+      if (FormatOfPath(file) == Format::kRaw) return "stallscope convert " + ShellQuoted(file) + " -o flame.html";
+    }
+    for (const std::string& file : files) {
+      if (FormatOfPath(file) == Format::kFolded) {
+        return "flamegraph.pl --countname=us --colors=io " + ShellQuoted(file) + " > flame.svg";
+      }
+    }
+    return "";
+  }
+
+  void Say(std::string_view line) {
+    if (options_.quiet) return;
+    EndProgress();
+    fmt::print(stderr, "{}\n", line);
+    fflush(stderr);
+  }
+
+  void Note(std::string line) {
+    Say(line);
+    notes_.push_back(std::move(line));
+  }
+
+  void ShowProgress(uint64_t elapsed_ns) {
+    if (options_.quiet || options_.json || !isatty(STDERR_FILENO)) return;
+    fmt::print(stderr, "\r\x1b[K{:.1f} s{}  {} waits  {} stacks", static_cast<double>(elapsed_ns) / 1e9,
+               DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "", offcpu_->waits(),
+               offcpu_->stacks());
+    fflush(stderr);
+    in_progress_ = true;
+  }
+
+  void EndProgress() {
+    if (!in_progress_) return;
+    fputs("\r\x1b[K", stderr);
+    in_progress_ = false;
+  }
+
+  const RecordOptions& options_;
+  std::unique_ptr<Child> child_;
+  Signals signals_;
+  Targets targets_;
+  std::vector<Output> outputs_;
+  int64_t start_unix_ns_ = 0;
+  PidNamespace pids_;
+  symbolizer::ModuleCache modules_;
+  std::unique_ptr<OffCpu> offcpu_;
+  std::optional<CostMeter> cost_;
+  std::set<uint32_t> alive_;  // targets that were named at the start, in our own pid namespace
+  std::vector<std::string> notes_;
+  absl::Status failure_;
+  bool over_ = false;        // every target has ended
+  bool first_exec_ = false;  // the command has started
+  bool in_progress_ = false;
+};
+
+}  // namespace
+
+int RunRecord(const RecordOptions& options) { return Recorder(options).Run(); }
+
+}  // namespace stallscope
