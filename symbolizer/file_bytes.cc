@@ -80,7 +80,8 @@ absl::StatusOr<FileBytes> FileBytes::Map(const RegularFile& file) {
   if (size > kLargestFile) return absl::ResourceExhaustedError("the file is larger than 16 GiB");
   FileBytes bytes;
   if (size == 0) return bytes;
-  void* mapping = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd(), 0);
+  void* mapping =
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, file.fd(), 0);
   if (mapping == MAP_FAILED) return absl::ErrnoToStatus(errno, "mmap");
   bytes.mapping_ = static_cast<char*>(mapping);
   bytes.mapping_size_ = size;

@@ -33,9 +33,10 @@ class RegularFile {
   struct stat status_ = {};
 };
 
-// Bytes that do not move: a private read-only mapping of a file, or a string that is owned. A file
-// that shrinks under the mapping reads as zeros from there on (see mapping_guard.h), so damage is
-// all that its owner can do to us.
+// Bytes that do not move: a private mapping of a file, or a string that is owned. The mapping is
+// writable, since libelf notes in the section headers what it has decompressed; the file never
+// changes. A file that shrinks under the mapping reads as zeros from there on (see
+// mapping_guard.h), so damage is all that its owner can do to us.
 class FileBytes {
  public:
   static absl::StatusOr<FileBytes> Map(const RegularFile& file);

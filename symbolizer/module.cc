@@ -16,6 +16,7 @@
 #include "symbolizer/frame_rules.h"
 #include "symbolizer/go_binary.h"
 #include "symbolizer/go_rules.h"
+#include "symbolizer/native_lines.h"
 #include "symbolizer/plt.h"
 
 namespace stallscope::symbolizer {
@@ -49,6 +50,7 @@ struct Module::Impl {
   std::unique_ptr<ElfFile> debug_file;
   ElfSymbols symbols;
   std::unique_ptr<PltStubs> plt;
+  std::unique_ptr<NativeLines> lines;
   absl::flat_hash_map<uint32_t, std::string> demangled;
   uint64_t demangled_bytes = 0;
 
@@ -75,6 +77,10 @@ void Module::Impl::LoadSymbols() {
   debug_file = FindDebugFile(*file, source.debug_root, source.name);
   if (debug_file != nullptr && !symbols.has_full_table()) symbols.AddTablesOf(*debug_file);
   symbols.BuildIndex(*file);
+  const bool own_dwarf =
+      file->SectionNamed(".debug_info") != nullptr || file->SectionNamed(".zdebug_info") != nullptr;
+  lines = std::make_unique<NativeLines>(own_dwarf || debug_file == nullptr ? *file : *debug_file,
+                                        source.debug_root);
 }
 
 const std::string& Module::Impl::SourceName(uint32_t symbol) {
@@ -91,14 +97,18 @@ const std::string& Module::Impl::SourceName(uint32_t symbol) {
 
 std::vector<Frame> Module::Impl::NativeFrames(uint64_t address) {
   LoadSymbols();
-  Frame frame;
+  std::vector<Frame> frames = lines->Lookup(address);
+  std::string name;
   if (const std::optional<uint32_t> symbol = symbols.Find(address)) {
-    frame.function = SourceName(*symbol);
-  } else {
-    frame.function = plt->NameAt(address);
+    name = SourceName(*symbol);
+  } else if (frames.empty()) {
+    name = plt->NameAt(address);
   }
-  if (frame.function.empty()) return {};
-  return {std::move(frame)};
+  if (frames.empty()) frames.emplace_back();
+  // The symbol table knows compilers' clones (f.cold, f.part.0) by name, so it names the outermost
+  // frame.
+  if (!name.empty()) frames.back().function = std::move(name);
+  return frames.back().function.empty() ? std::vector<Frame>() : frames;
 }
 
 uint64_t Module::Impl::MemoryBytes() const {
@@ -107,6 +117,7 @@ uint64_t Module::Impl::MemoryBytes() const {
   bytes += (file->sections().size() + (debug_file ? debug_file->sections().size() : 0)) *
            512;  // libelf's and ours
   if (plt != nullptr) bytes += plt->heap_bytes();
+  if (lines != nullptr) bytes += lines->heap_bytes();
   if (go != nullptr) bytes += 4096;  // GoBinary reads the mapped file in place
   return bytes;
 }
