@@ -60,9 +60,9 @@ def recorded_stacks(result):
 
 
 def below_is_right(names, kind, version):
-    patterns = INTERNALS.get(version, INTERNALS["default"])[kind]
-    go_part, c_part = names[:len(patterns)], names[len(patterns):]
-    right = len(go_part) == len(patterns) and all(re.fullmatch(p, n) for p, n in zip(patterns, go_part))
+    wanted = INTERNALS[version][kind]
+    go_part, c_part = names[:len(wanted)], names[len(wanted):]
+    right = go_part == wanted
     if kind != "cgo":
         return right and not c_part
     return right and len(c_part) >= 2 and all(C_FRAMES.fullmatch(n) for n in c_part)
@@ -125,6 +125,9 @@ def run(program, mode, version):
 def check_all(builds):
     problems = []
     for version, root in h.go_roots():
+        if version not in INTERNALS:
+            print(f"MISSING: go_internals.json has no list for Go {version}: not tested", flush=True)
+            continue
         for what, options in builds.items():
             program = h.build_go("gotruth", version, root, **options)
             for mode in ("during", "before"):
