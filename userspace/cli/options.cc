@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The only file that includes CLI11 (it costs seconds to compile). CLI11 splits words into options and values; what a
+// value means is decided here, so that every refusal is in our words.
+#include "userspace/cli/options.h"
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "userspace/cli/words.h"
+#include "userspace/profile/frame_filter.h"
+
+namespace stallscope {
+namespace {
+
+const std::vector<std::string>& CommandNames() {
+  static const std::vector<std::string> names = {"record", "convert", "list", "doctor"};
+  return names;
+}
+
+// --- values ----------------------------------------------------------------------------------------------------------
+
+absl::StatusOr<uint64_t> DurationOf(std::string_view option, const std::string& text) {
+  if (const auto ns = ParseDuration(text)) return *ns;
+  return UsageError(fmt::format("{}: '{}' is not a duration: did you mean '{}'?", option, Printable(text),
+                                NearestDuration(text)),
+                    "durations are 30 (seconds), 30s, 2m, 1h, 500ms, 10us");
+}
+
+std::vector<std::string> SplitAtCommas(const std::vector<std::string>& lists) {
+  std::vector<std::string> words;
+  for (const std::string& list : lists) {
+    size_t start = 0;
+    while (true) {
+      const size_t comma = list.find(',', start);
+      words.push_back(list.substr(start, comma - start));
+      if (comma == std::string::npos) break;
+      start = comma + 1;
+    }
+  }
+  return words;
+}
+
+absl::StatusOr<uint32_t> PidOf(const std::string& text) {
+  uint32_t pid = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
+  // Pids are positive ints.
+  if (error == std::errc() && end == text.data() + text.size() && pid > 0 && pid <= 0x7fffffff) return pid;
+  return UsageError(fmt::format("-p: '{}' is not a process id", Printable(text)),
+                    text.empty() ? "name them as -p 4242 or -p 4242,4243"
+                                 : fmt::format("find it: pgrep -a {0}; or record by name: --comm {0}",
+                                               ShellQuoted(Printable(text))));
+}
+
+absl::StatusOr<std::vector<uint32_t>> PidsOf(const std::vector<std::string>& lists) {
+  std::vector<uint32_t> pids;
+  for (const std::string& word : SplitAtCommas(lists)) {
+    auto pid = PidOf(word);
+    if (!pid.ok()) return pid.status();
+    if (std::find(pids.begin(), pids.end(), *pid) == pids.end()) pids.push_back(*pid);
+  }
+  return pids;
+}
+
+absl::StatusOr<std::vector<std::string>> EventsOf(const std::vector<std::string>& lists) {
+  std::vector<std::string> events;
+  const std::vector<std::string> known = EventNames();
+  for (const std::string& word : SplitAtCommas(lists)) {
+    if (std::find(known.begin(), known.end(), word) == known.end()) {
+      return UsageError(
+          fmt::format("unknown event '{}': did you mean '{}'?", Printable(word), Nearest(word, known)),
+          fmt::format("events: {}", Joined(known, ", ")));
+    }
+    if (std::find(events.begin(), events.end(), word) == events.end()) events.push_back(word);
+  }
+  return events;
+}
+
+absl::StatusOr<std::optional<Format>> FormatOption(const std::string& name) {
+  if (name.empty()) return std::optional<Format>();
+  if (const auto format = FormatNamed(name)) return format;
+  const std::vector<std::string> names = FormatNames();
+  return UsageError(fmt::format("unknown format '{}': did you mean '{}'?", Printable(name), Nearest(name, names)),
+                    fmt::format("formats: {}", Joined(names, ", ")));
+}
+
+// The last ".ending" of the file's name, or "".
+std::string EndingOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  const size_t name = slash == std::string::npos ? 0 : slash + 1;
+  const size_t dot = path.rfind('.');
+  return dot == std::string::npos || dot < name ? "" : path.substr(dot + 1);
+}
+
+absl::StatusOr<Output> OutputOf(const std::string& path, std::optional<Format> format) {
+  if (path.empty()) return UsageError("-o: the name of the file is empty", "name one: -o out.html; - is stdout");
+  if (IsStdout(path)) return Output{"-", format.value_or(Format::kFolded), ""};
+  if (const auto by_ending = FormatOfPath(path)) return Output{path, *by_ending, ""};
+  if (format) return Output{path, *format, ""};
+  const std::string ending = EndingOf(path);
+  const std::vector<std::string> names = FormatNames();
+  const std::string nearest = ending.empty() ? "html" : Nearest(ending, names);
+  const std::string stem = ending.empty() ? path : path.substr(0, path.size() - ending.size() - 1);
+  return UsageError(fmt::format("unknown format of '{}': did you mean '{}.{}'?", Printable(path), Printable(stem), nearest),
+                    fmt::format("endings: .{}; or name the format: -f {}", Joined(names, " ."), nearest));
+}
+
+absl::StatusOr<std::vector<Output>> OutputsOf(const std::vector<std::string>& paths,
+                                              std::optional<Format> format) {
+  std::vector<Output> outputs;
+  for (const std::string& path : paths) {
+    auto output = OutputOf(path, format);
+    if (!output.ok()) return output.status();
+    for (const Output& other : outputs) {
+      if (other.path == output->path) {
+        return UsageError(fmt::format("-o {} is given twice", Printable(path)), "give each file once");
+      }
+    }
+    outputs.push_back(*std::move(output));
+  }
+  return outputs;
+}
+
+// A pattern that matches `text` literally.
+std::string LiteralPattern(std::string_view text) {
+  std::string pattern;
+  for (const char c : text) {
+    if (std::string_view("\\.+*?()|[]{}^$").find(c) != std::string_view::npos) pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
+// Each expression alone, so that the error can offer a mended one.
+absl::Status CheckExpressions(std::string_view option, const std::vector<std::string>& expressions) {
+  for (const std::string& expression : expressions) {
+    auto filter = FrameFilter::Create({expression}, {});
+    if (filter.ok()) continue;
+    // The message is "-I EXPRESSION: why".
+    std::string why(filter.status().message());
+    const std::string prefix = fmt::format("-I {}: ", expression);
+    if (why.compare(0, prefix.size(), prefix) == 0) why.erase(0, prefix.size());
+    return UsageError(
+        fmt::format("{}: '{}' is not a regular expression ({})", option, Printable(expression), Printable(why)),
+        fmt::format("to match it literally: {} {}", option, ShellQuoted(LiteralPattern(Printable(expression)))));
+  }
+  return absl::OkStatus();
+}
+
+// --- options that commands share -------------------------------------------------------------------------------------
+
+// One value a mention; may be mentioned again.
+CLI::Option* AddRepeatable(CLI::App& app, const std::string& name, std::vector<std::string>& into) {
+  return app.add_option(name, into)->type_size(1)->allow_extra_args(false);
+}
+
+// One value; mentioned once.
+CLI::Option* AddSingle(CLI::App& app, const std::string& name, std::string& into) {
+  return app.add_option(name, into)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+}
+
+void AddFlag(CLI::App& app, const std::string& name, bool& into) {
+  app.add_flag(name, into)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+void AddView(CLI::App& app, ProfileOptions& view) {
+  AddFlag(app, "--idle", view.idle);
+  AddFlag(app, "--reason-root", view.reason_root);
+  AddFlag(app, "--kernel", view.kernel_only);
+  AddFlag(app, "--user", view.user_only);
+  AddRepeatable(app, "-I", view.include);
+  AddRepeatable(app, "-X", view.exclude);
+}
+
+absl::Status CheckView(const ProfileOptions& view) {
+  if (view.kernel_only && view.user_only) {
+    return UsageError("--kernel and --user exclude each other", "leave out one of them; without either both are shown");
+  }
+  if (auto status = CheckExpressions("-I", view.include); !status.ok()) return status;
+  return CheckExpressions("-X", view.exclude);
+}
+
+// --- parsing ---------------------------------------------------------------------------------------------------------
+
+std::vector<std::string> OptionNames(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+    for (const std::string& name : option->get_snames()) names.push_back("-" + name);
+  }
+  return names;
+}
+
+absl::Status RefuseUnknown(const CLI::App& app, const std::string& command) {
+  for (const std::string& word : app.remaining()) {
+    const std::string remedy = fmt::format("stallscope {} --help lists the options", command);
+    if (word.size() > 1 && word.front() == '-') {
+      const std::string name = word.substr(0, word.find('='));
+      return UsageError(fmt::format("unknown option '{}': did you mean '{}'?", Printable(name),
+                                    Nearest(name, OptionNames(app))),
+                        remedy);
+    }
+    const bool number = word.find_first_not_of("0123456789") == std::string::npos;
+    return UsageError(fmt::format("unexpected word '{}'", Printable(word)),
+                      command == "record" && number ? "several processes are joined by commas: -p 4242,4243"
+                      : command == "record"         ? fmt::format("to run a command and record it: stallscope record -- {}",
+                                                                  ShellQuoted(Printable(word)))
+                                                    : remedy);
+  }
+  return absl::OkStatus();
+}
+
+// The option that CLI11's message is about: its first word that starts with a dash.
+std::string OptionInMessage(const std::string& message) {
+  const size_t dash = message.find('-');
+  if (dash == std::string::npos) return "";
+  return message.substr(dash, message.find_first_of(" :,", dash) - dash);
+}
+
+// Splits `words` by the options of `app`. CLI11 throws; nothing above this function sees that.
+absl::Status Split(CLI::App& app, const std::string& command, const std::vector<std::string>& words) {
+  app.allow_extras();
+  std::string remedy = fmt::format("stallscope {} --help says how it is used", command);
+  try {
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  } catch (const CLI::ArgumentMismatch& error) {
+    const std::string option = OptionInMessage(error.what());
+    const bool given = std::count(words.begin(), words.end(), option) > 1;
+    return UsageError(given ? fmt::format("{} is given more than once", option)
+                            : fmt::format("{} needs a value", option.empty() ? command : option),
+                      remedy);
+  } catch (const CLI::ParseError& error) {
+    return UsageError(fmt::format("{}: {}", command, error.what()), remedy);
+  }
+  return RefuseUnknown(app, command);
+}
+
+struct TargetWords {
+  std::vector<std::string> pids;
+  std::string comm, cgroup;
+  bool all = false;
+};
+
+constexpr std::string_view kTargetRemedy =
+    "name one: -p PID, --comm NAME, --cgroup PATH, -a (everything), or -- CMD ARGS...";
+
+absl::StatusOr<TargetSelector> TargetOf(const CLI::App& app, const TargetWords& words,
+                                        const std::optional<std::vector<std::string>>& command) {
+  std::vector<std::string> given;
+  for (const char* name : {"-p", "--comm", "--cgroup", "-a"}) {
+    if (app.count(name) > 0) given.push_back(name);
+  }
+  if (command) given.push_back("--");
+  if (given.empty()) return UsageError("record what? No target is given", kTargetRemedy);
+  if (given.size() > 1) {
+    return UsageError(fmt::format("{} exclude each other", Joined(given, " and ")),
+                      "one recording has one kind of target");
+  }
+  TargetSelector target;
+  if (given[0] == "-p") {
+    auto pids = PidsOf(words.pids);
+    if (!pids.ok()) return pids.status();
+    target.kind = TargetSelector::Kind::kPids;
+    target.pids = *std::move(pids);
+  } else if (given[0] == "--comm") {
+    if (words.comm.empty()) return UsageError("--comm: the name is empty", kTargetRemedy);
+    target.kind = TargetSelector::Kind::kComm;
+    target.comm = words.comm.substr(0, 15);
+  } else if (given[0] == "--cgroup") {
+    if (words.cgroup.empty()) return UsageError("--cgroup: the path is empty", kTargetRemedy);
+    target.kind = TargetSelector::Kind::kCgroup;
+    target.cgroup = words.cgroup;
+  } else if (given[0] == "-a") {
+    target.kind = TargetSelector::Kind::kAll;
+  } else {
+    if (command->empty()) return UsageError("there is no command after --", "stallscope record -- CMD ARGS...");
+    target.kind = TargetSelector::Kind::kCommand;
+    target.command = *command;
+  }
+  return target;
+}
+
+absl::StatusOr<uint32_t> StacksOf(const std::string& text) {
+  constexpr uint32_t kFewest = 64, kMost = 1u << 22;
+  uint32_t stacks = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), stacks);
+  if (error == std::errc() && end == text.data() + text.size() && stacks >= kFewest && stacks <= kMost) return stacks;
+  return UsageError(fmt::format("--stacks: '{}' is not a number of stacks: did you mean '{}'?", Printable(text),
+                                error == std::errc() ? std::clamp(stacks, kFewest, kMost) : kDefaultStacks),
+                    fmt::format("{} to {}; each takes about 1 KiB of kernel memory", kFewest, kMost));
+}
+
+absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
+  // What follows -- is not ours to read.
+  std::optional<std::vector<std::string>> command;
+  if (const auto dashes = std::find(words.begin(), words.end(), "--"); dashes != words.end()) {
+    command.emplace(dashes + 1, words.end());
+    words.erase(dashes, words.end());
+  }
+
+  RecordOptions options;
+  TargetWords target;
+  std::vector<std::string> events, paths;
+  std::string duration, format, min, max, stacks;
+  bool help = false;
+  CLI::App app;
+  app.set_help_flag();
+  AddFlag(app, "-h,--help", help);
+  AddRepeatable(app, "-p,--pid", target.pids);
+  AddSingle(app, "--comm", target.comm);
+  AddSingle(app, "--cgroup", target.cgroup);
+  AddFlag(app, "-a,--all", target.all);
+  AddRepeatable(app, "-e,--event", events);
+  AddSingle(app, "-d,--duration", duration);
+  AddRepeatable(app, "-o,--output", paths);
+  AddSingle(app, "-f,--format", format);
+  AddSingle(app, "--min", min);
+  AddSingle(app, "--max", max);
+  AddFlag(app, "--children", options.children);
+  AddFlag(app, "--threads", options.threads);
+  AddView(app, options.view);
+  AddSingle(app, "--stacks", stacks);
+  AddFlag(app, "--strict", options.strict);
+  AddFlag(app, "-q,--quiet", options.quiet);
+  AddFlag(app, "-v,--verbose", options.verbose);
+  AddFlag(app, "--json", options.json);
+  if (auto status = Split(app, "record", words); !status.ok()) return status;
+  if (help) return HelpRequest{HelpText("record")};
+
+  auto selector = TargetOf(app, target, command);
+  if (!selector.ok()) return selector.status();
+  options.target = *std::move(selector);
+
+  options.events_given = app.count("-e") > 0;
+  if (options.events_given) {
+    auto names = EventsOf(events);
+    if (!names.ok()) return names.status();
+    options.events = *std::move(names);
+  }
+  options.duration_given = app.count("-d") > 0;
+  if (options.duration_given) {
+    auto ns = DurationOf("-d", duration);
+    if (!ns.ok()) return ns.status();
+    options.duration_ns = *ns;
+  }
+  if (app.count("--min") > 0) {
+    auto ns = DurationOf("--min", min);
+    if (!ns.ok()) return ns.status();
+    options.min_ns = *ns;
+  }
+  if (app.count("--max") > 0) {
+    auto ns = DurationOf("--max", max);
+    if (!ns.ok()) return ns.status();
+    options.max_ns = *ns;
+  }
+  if (options.max_ns == 0 || options.min_ns > options.max_ns) {
+    return UsageError(fmt::format("no wait is between --min {} and --max {}", min.empty() ? "0" : min, max),
+                      "--max is the longer of the two");
+  }
+  if (app.count("--stacks") > 0) {
+    auto number = StacksOf(stacks);
+    if (!number.ok()) return number.status();
+    options.stacks = *number;
+  }
+  auto chosen = FormatOption(format);
+  if (!chosen.ok()) return chosen.status();
+  options.format = *chosen;
+  auto outputs = OutputsOf(paths, options.format);
+  if (!outputs.ok()) return outputs.status();
+  options.outputs = *std::move(outputs);
+  for (const Output& output : options.outputs) {
+    if (options.json && output.path == "-") {
+      return UsageError("--json and -o - both want stdout", "give -o a file, or leave out --json");
+    }
+  }
+  if (auto status = CheckView(options.view); !status.ok()) return status;
+  return options;
+}
+
+absl::StatusOr<Command> ParseConvert(const std::vector<std::string>& words) {
+  ConvertOptions options;
+  std::vector<std::string> paths;
+  std::string format;
+  bool help = false;
+  CLI::App app;
+  app.set_help_flag();
+  AddFlag(app, "-h,--help", help);
+  app.add_option("IN", options.input);
+  AddRepeatable(app, "-o,--output", paths);
+  AddSingle(app, "-f,--format", format);
+  AddView(app, options.view);
+  AddFlag(app, "--resymbolize", options.resymbolize);
+  AddFlag(app, "-q,--quiet", options.quiet);
+  if (auto status = Split(app, "convert", words); !status.ok()) return status;
+  if (help) return HelpRequest{HelpText("convert")};
+
+  if (options.input.empty()) {
+    return UsageError("convert what? No capture is given", "stallscope convert IN.raw -o OUT.html");
+  }
+  auto chosen = FormatOption(format);
+  if (!chosen.ok()) return chosen.status();
+  auto outputs = OutputsOf(paths, *chosen);
+  if (!outputs.ok()) return outputs.status();
+  options.outputs = *std::move(outputs);
+  if (options.outputs.empty()) {
+    return UsageError("convert to what? No output is given",
+                      fmt::format("name one: -o OUT.html; endings: .{}", Joined(FormatNames(), " .")));
+  }
+  if (auto status = CheckView(options.view); !status.ok()) return status;
+  return options;
+}
+
+// doctor and list take the same words.
+template <typename Options>
+absl::StatusOr<Command> ParseLook(const std::string& command, const std::vector<std::string>& words) {
+  Options options;
+  std::string pid;
+  bool help = false;
+  CLI::App app;
+  app.set_help_flag();
+  AddFlag(app, "-h,--help", help);
+  AddSingle(app, "-p,--pid", pid);
+  AddFlag(app, "--json", options.json);
+  if (auto status = Split(app, command, words); !status.ok()) return status;
+  if (help) return HelpRequest{HelpText(command)};
+  if (app.count("-p") > 0) {
+    auto number = PidOf(pid);
+    if (!number.ok()) return number.status();
+    options.pid = *number;
+  }
+  return options;
+}
+
+constexpr std::string_view kProgramHelp = R"(stallscope: where does a running program wait, on whom, and why?
+
+usage:
+  stallscope record  -p PID                watch a process for 30 s, write a flame graph of its waits
+  stallscope convert IN.raw -o OUT.html    a capture to any output format
+  stallscope doctor  [-p PID]              what this machine lacks, what that costs, how to mend it
+  stallscope list                          each event, its hooks, and what would serve it here
+
+  stallscope COMMAND --help                the options of a command
+  stallscope --version
+
+exit codes: 0 done, 1 failed, 2 usage, 3 this machine lacks something, 4 the target is gone or does not fit,
+            5 too much was lost (--strict), 130 abandoned
+)";
+
+constexpr std::string_view kRecordHelp = R"(stallscope record: attach to running programs, see where they wait
+
+usage: stallscope record (-p PID[,PID...] | --comm NAME | --cgroup PATH | -a | -- CMD ARGS...) [options]
+
+who:
+  -p PID[,PID...]      these processes
+  --comm NAME          every process of that name (as in ps -o comm)
+  --cgroup PATH        every process of a cgroup and those below it
+  -a                   everything
+  -- CMD ARGS...       run a command and record it
+  --children           also processes that a target starts
+
+what:
+  -e EVENT[,EVENT...]  offcpu: threads that leave the CPU, and the time they are blocked (the default)
+  -d DURATION          30, 30s, 2m, 1h, 500ms; default 30s; 0 is until Ctrl-C
+  --min D, --max D     only waits that last from D to D (10us, 5ms, 1s)
+  --threads            keep each thread apart
+  --stacks N           distinct stacks that the kernel side holds at a time (default 16384, about 1 KiB each)
+
+output:
+  -o FILE              by its ending: .folded .html .json .raw (a capture for convert); repeatable; - is stdout
+                       without -o: stallscope-<comm>-<pid>-<UTC time>.html and .folded
+  -f FORMAT            folded, html, json or raw, for a file without such an ending
+  -I RE, -X RE         keep, or drop, stacks with a frame that matches; repeatable
+  --kernel, --user     kernel frames only, or user frames only
+  --idle               show Go's idle threads whole, not one line a group
+  --reason-root        the reason of the wait at the root instead of the leaf
+  --json               the summary as one JSON object on stdout
+  --strict             exit 5 when over 1 % of an event was lost
+  -q, -v               say less; say more
+
+examples:
+  sudo stallscope record -p $(pidof etcd)
+  sudo stallscope record -p 4242 -d 10s -o waits.html -o waits.raw
+  sudo stallscope record --comm nginx --min 1ms -o - | flamegraph.pl > waits.svg
+)";
+
+constexpr std::string_view kConvertHelp = R"(stallscope convert: a capture to any output format, without root and without the target
+
+usage: stallscope convert IN -o OUT [options]
+
+  IN                   a .raw capture of stallscope record
+  -o FILE              by its ending: .folded .html .json .raw; repeatable; - is stdout
+  -f FORMAT            folded, html, json or raw, for a file without such an ending
+  -I RE, -X RE         keep, or drop, stacks with a frame that matches; repeatable
+  --kernel, --user     kernel frames only, or user frames only
+  --idle               show Go's idle threads whole, not one line a group
+  --reason-root        the reason of the wait at the root instead of the leaf
+  --resymbolize        look names up again in the files of this machine whose build id matches
+  -q                   only errors
+
+example:
+  stallscope convert waits.raw -o waits.html -X '\[sleep\]'
+)";
+
+constexpr std::string_view kDoctorHelp = R"(stallscope doctor: each requirement: ok, degraded or missing; what it costs; how to mend it
+
+usage: stallscope doctor [-p PID] [--json]
+
+  -p PID               also what a recording of this process would meet
+  --json               one object on stdout
+
+exit codes: 0 offcpu can be recorded here, 3 it cannot, 4 the process is gone or does not fit
+)";
+
+constexpr std::string_view kListHelp = R"(stallscope list: each event: its hooks, and the mechanism that would serve it here
+
+usage: stallscope list [-p PID] [--json]
+
+  -p PID               for this process
+  --json               one object on stdout
+)";
+
+}  // namespace
+
+std::vector<std::string> EventNames() { return {"offcpu"}; }
+
+std::string HelpText(std::string_view command) {
+  if (command == "record") return std::string(kRecordHelp);
+  if (command == "convert") return std::string(kConvertHelp);
+  if (command == "doctor") return std::string(kDoctorHelp);
+  if (command == "list") return std::string(kListHelp);
+  return std::string(kProgramHelp);
+}
+
+absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& arguments) {
+  if (arguments.empty()) {
+    return UsageError("no command is given", "start with: stallscope record -p PID; or read: stallscope --help");
+  }
+  const std::string& first = arguments[0];
+  const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
+  if (first == "record") return ParseRecord(rest);
+  if (first == "convert") return ParseConvert(rest);
+  if (first == "doctor") return ParseLook<DoctorOptions>("doctor", rest);
+  if (first == "list") return ParseLook<ListOptions>("list", rest);
+  if (first == "--help" || first == "-h") return HelpRequest{HelpText("")};
+  if (first == "--version") return VersionRequest{};
+  if (!first.empty() && first.front() == '-') {
+    return UsageError(fmt::format("unknown option '{}': did you mean '{}'?", Printable(first),
+                                  Nearest(first, {"--help", "--version"})),
+                      "a command comes first: stallscope record -p PID");
+  }
+  return UsageError(fmt::format("unknown command '{}': did you mean '{}'?", Printable(first),
+                                Nearest(first, CommandNames())),
+                    fmt::format("commands: {}", Joined(CommandNames(), ", ")));
+}
+
+}  // namespace stallscope

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The command line as values. Everything that can be known to be wrong before a target or the machine is looked at is
+// refused here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <absl/status/statusor.h>
+
+#include "userspace/cli/outputs.h"
+#include "userspace/profile/make_profile.h"
+
+namespace stallscope {
+
+// Who is recorded.
+struct TargetSelector {
+  enum class Kind { kPids, kComm, kCgroup, kAll, kCommand };
+  Kind kind = Kind::kAll;
+  std::vector<uint32_t> pids;        // kPids: as typed; threads are not yet their processes
+  std::string comm;                  // kComm, at most 15 bytes, as the kernel keeps them
+  std::string cgroup;                // kCgroup: a directory, or a path below the cgroup root
+  std::vector<std::string> command;  // kCommand: the words after --
+};
+
+inline constexpr uint64_t kDefaultDurationNs = 30'000'000'000;
+inline constexpr uint32_t kDefaultStacks = 16384;
+
+struct RecordOptions {
+  TargetSelector target;
+  std::vector<std::string> events = {"offcpu"};
+  bool events_given = false;
+  uint64_t duration_ns = kDefaultDurationNs;  // 0: until Ctrl-C
+  bool duration_given = false;
+  std::vector<Output> outputs;   // as typed, before PlanOutputs; empty: DefaultOutputs
+  std::optional<Format> format;  // -f, which DefaultOutputs wants
+  uint64_t min_ns = 0;
+  uint64_t max_ns = ~uint64_t{0};
+  bool children = false;
+  bool threads = false;
+  ProfileOptions view;  // --idle --reason-root --kernel --user -I -X; the expressions compile
+  uint32_t stacks = kDefaultStacks;
+  bool strict = false;
+  bool quiet = false;
+  bool verbose = false;
+  bool json = false;  // the summary as one object on stdout
+};
+
+struct ConvertOptions {
+  std::string input;
+  std::vector<Output> outputs;  // at least one
+  ProfileOptions view;
+  bool resymbolize = false;
+  bool quiet = false;
+};
+
+struct DoctorOptions {
+  std::optional<uint32_t> pid;
+  bool json = false;
+};
+
+struct ListOptions {
+  std::optional<uint32_t> pid;
+  bool json = false;
+};
+
+struct VersionRequest {};
+struct HelpRequest {
+  std::string text;  // for stdout
+};
+
+using Command = std::variant<RecordOptions, ConvertOptions, DoctorOptions, ListOptions,
+                             VersionRequest, HelpRequest>;
+
+// `arguments` without the program's name. Fails with a UsageError.
+absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& arguments);
+
+// The events that -e takes.
+std::vector<std::string> EventNames();
+
+// The text of --help: of the program (""), or of a command.
+std::string HelpText(std::string_view command);
+
+}  // namespace stallscope
