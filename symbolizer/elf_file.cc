@@ -278,24 +278,25 @@ ElfDynamic ElfFile::Dynamic() const {
   return dynamic;
 }
 
-bool ElfFile::CompressedSectionsAreBounded() const {
+std::optional<uint64_t> ElfFile::DecompressedBytes() const {
   uint64_t total = 0;
   for (const ElfSection& section : sections_) {
     uint64_t size = 0;
     if ((section.flags & SHF_COMPRESSED) != 0) {
       GElf_Chdr header;
-      if (gelf_getchdr(section.scn, &header) == nullptr) return false;
+      if (gelf_getchdr(section.scn, &header) == nullptr) return std::nullopt;
       size = header.ch_size;
     } else if (section.name.substr(0, 7) == ".zdebug") {  // "ZLIB" and the size, big-endian
       const std::string_view head = ContentOf(section).substr(0, 12);
-      if (head.size() < 12) return false;
+      if (head.size() < 12) return std::nullopt;
       for (const char c : head.substr(4)) size = size << 8 | static_cast<uint8_t>(c);
     }
     if (size > kMostDecompressedBytes || size / 1100 > section.size)
-      return false;  // zlib shrinks 1,032 times at most
+      return std::nullopt;  // zlib shrinks 1,032 times at most
     total += size;
   }
-  return total <= kMostDecompressedBytes;
+  if (total > kMostDecompressedBytes) return std::nullopt;
+  return total;
 }
 
 bool ElfFile::MayBeGo() const {

@@ -76,9 +76,9 @@ class ElfFile {
 
   ElfDynamic Dynamic() const;
 
-  // False when a compressed debug section would grow beyond a stated bound (256 MiB for all
-  // together).
-  bool CompressedSectionsAreBounded() const;
+  // What the compressed debug sections take in memory when libdw opens them; nullopt when that is
+  // beyond 256 MiB or their headers make no sense. Ask before libdw opens them.
+  std::optional<uint64_t> DecompressedBytes() const;
 
   // False for a file whose section names show that it has no Go tables; true when it has, or when
   // they cannot tell.

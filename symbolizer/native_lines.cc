@@ -83,24 +83,39 @@ void NativeLines::Close() {
   libdw_bytes_ = 0;
 }
 
+// Before libdw reads the file for the first time; afterwards libelf's section headers are not the
+// file's any more.
+bool NativeLines::Check(const ElfFile& file) {
+  const bool has_dwarf =
+      file.SectionNamed(".debug_info") != nullptr || file.SectionNamed(".zdebug_info") != nullptr;
+  if (!has_dwarf || !file.is_x86_64()) return false;
+  const std::optional<uint64_t> decompressed = file.DecompressedBytes();
+  heap_bytes_ += decompressed.value_or(0);
+  return decompressed.has_value();
+}
+
 bool NativeLines::OpenDwarf() {
   if (dwarf_ != nullptr) return true;
-  const bool has_dwarf =
-      file_.SectionNamed(".debug_info") != nullptr || file_.SectionNamed(".zdebug_info") != nullptr;
-  if (!has_dwarf || !file_.is_x86_64() || !file_.CompressedSectionsAreBounded()) return false;
+  if (!checked_ && !Check(file_)) return false;
+  checked_ = true;
   dwarf_ = dwarf_begin_elf(file_.elf(), DWARF_C_READ, nullptr);
-  if (dwarf_ == nullptr) return false;
+  return dwarf_ != nullptr && OpenSupplement();
+}
+
+// Left alone, libdw would look for the supplement by the path that the file gives.
+bool NativeLines::OpenSupplement() {
   const char* path = nullptr;
   const void* id = nullptr;
   const ssize_t id_size = dwelf_dwarf_gnu_debugaltlink(dwarf_, &path, &id);
   if (id_size == 0) return true;
-  // Left alone, libdw would look for the supplement by the path that the file gives.
-  std::string hex;
-  for (ssize_t i = 0; i < std::min<ssize_t>(id_size, 64); ++i) {
-    hex += fmt::format("{:02x}", static_cast<const uint8_t*>(id)[i]);
+  if (supplement_ == nullptr) {
+    std::string hex;
+    for (ssize_t i = 0; i < std::min<ssize_t>(id_size, 64); ++i) {
+      hex += fmt::format("{:02x}", static_cast<const uint8_t*>(id)[i]);
+    }
+    supplement_ = FindDebugFileByBuildId(hex, debug_root_);
+    if (supplement_ == nullptr || !Check(*supplement_)) return false;
   }
-  if (supplement_ == nullptr) supplement_ = FindDebugFileByBuildId(hex, debug_root_);
-  if (supplement_ == nullptr || !supplement_->CompressedSectionsAreBounded()) return false;
   supplement_dwarf_ = dwarf_begin_elf(supplement_->elf(), DWARF_C_READ, nullptr);
   if (supplement_dwarf_ == nullptr) return false;
   dwarf_setalt(dwarf_, supplement_dwarf_);

@@ -50,6 +50,8 @@ class NativeLines {
 
   bool Load();
   bool OpenDwarf();
+  bool OpenSupplement();
+  bool Check(const ElfFile& file);
   void Close();
   void IndexUnits();
   void AddRanges(Dwarf_Die* die, std::vector<Range>* ranges);
@@ -62,6 +64,7 @@ class NativeLines {
 
   const ElfFile& file_;
   const std::string debug_root_;
+  bool checked_ = false;
   bool refused_ = false;
   bool indexed_ = false;
   std::unique_ptr<ElfFile> supplement_;
