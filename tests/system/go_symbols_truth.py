@@ -16,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.environ.get("STALLSCOPE_CACHE", "/var/cache/stallscope")
 PLACES = 100_000
+C_NAME = re.compile(r"\w+(@plt)?( \?)?")  # without a package; in a line with its unknown place
 SHOWN = 5  # differences printed
 # Go's cmd/internal/objabi/funcid.go: "Don't show in call stack but otherwise not special."
 WRITTEN_WRAPPERS = ("runtime.deferreturn", "runtime.runOpenDeferFrame", "runtime.deferCallSave",
@@ -99,7 +100,7 @@ def elided_wrappers(binary, file, suspects):
 
 class Comparison:
     def __init__(self, title):
-        self.title, self.compared, self.wrong, self.unnamed, self.nameless, self.elided = title, 0, 0, 0, 0, 0
+        self.title, self.compared, self.wrong, self.unnamed, self.nameless, self.elided, self.c = title, 0, 0, 0, 0, 0, 0
 
     def check(self, place, expected, ours):
         """`expected` and `ours`: lists of strings, one a frame; None when there is no name."""
@@ -108,6 +109,8 @@ class Comparison:
             self.nameless += 1
         elif ours is None:
             self.unnamed += 1
+        elif expected is None and C_NAME.fullmatch(ours[-1]):
+            self.c += 1  # C code in the program, which its ELF symbols name and Go's tables do not
         elif expected != ours:
             self.wrong += 1
             if self.wrong <= SHOWN:
@@ -126,9 +129,9 @@ class Comparison:
                        else [frames[-1].function])
 
     def report(self):
-        share = 100 * self.unnamed / max(1, self.compared - self.nameless)
+        share = 100 * self.unnamed / max(1, self.compared - self.nameless - self.c)
         print(f"{self.title}: {self.compared} compared, {self.wrong} wrong, {self.unnamed} unnamed ({share:.3f} %)"
-              f", {self.nameless} named by neither" + f", {self.elided} in elided wrappers" * (self.elided > 0), flush=True)
+              f", {self.nameless} named by neither, {self.c} C by us alone" + f", {self.elided} in elided wrappers" * (self.elided > 0), flush=True)
         return self.wrong == 0 and self.unnamed == 0 and self.compared > self.nameless
 
 
@@ -220,7 +223,7 @@ def functions_of(binary, version):
 
 
 def compare_with_twin(arguments, work):
-    equal = True
+    equal, compared = True, 0
     for version in arguments.go.split(","):
         try:
             whole, stripped = os.path.join(work, f"whole{version}"), os.path.join(work, f"stripped{version}")
@@ -247,6 +250,9 @@ def compare_with_twin(arguments, work):
             truth.append((address, entry, name))
         comparison.check_outermost(truth, ours, arguments.symbolize, stripped)
         equal &= comparison.report()
+        compared += 1
+    if compared == 0:
+        raise Skip("none of these Go versions")
     return equal
 
 
@@ -349,14 +355,17 @@ def check_kind(arguments, version, kind, work):
 
 
 def compare_with_self(arguments, work):
-    equal = True
+    equal, compared = True, 0
     for version in arguments.go.split(","):
         for kind in BUILDS:
             try:
                 equal &= check_kind(arguments, version, kind, work)
+                compared += 1
             except Skip as absent:
                 print(f"SKIPPED: {absent}")
                 break
+    if compared == 0:
+        raise Skip("none of these Go versions")
     return equal
 
 
