@@ -235,6 +235,8 @@ func (s *shop) readFIFO(name, site string) {
 	}
 	buffer := make([]byte, 64)
 	for err == nil || err == syscall.EINTR {
-		s.truth.wait(site, func() { _, err = syscall.Read(fd, buffer) })
+		start := s.truth.begin(site)
+		_, err = syscall.Read(fd, buffer)
+		s.truth.end(site, start)
 	}
 }
