@@ -26,11 +26,13 @@ namespace {
 constexpr size_t kLargestCapture = size_t{4} << 30;
 
 absl::Status InputError(const std::string& path, std::string_view why) {
-  return RunError(fmt::format("{}: {}", Printable(path), why), "IN is a capture that stallscope record -o FILE.raw wrote");
+  return RunError(fmt::format("{}: {}", Printable(path), why),
+                  "IN is a capture that stallscope record -o FILE.raw wrote");
 }
 
 absl::StatusOr<std::string> ReadInput(const std::string& path) {
-  const int fd = path == "-" ? dup(STDIN_FILENO) : open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
+  const int fd =
+      path == "-" ? dup(STDIN_FILENO) : open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
   if (fd < 0) return InputError(path, strerror(errno));
   std::string bytes;
   std::vector<char> buffer(1u << 20);
@@ -96,8 +98,9 @@ std::vector<std::vector<const Mapping*>> SortedMappings(const Recording& recordi
 }
 
 const Mapping* MappingOf(const std::vector<const Mapping*>& sorted, uint64_t address) {
-  const auto after = std::upper_bound(sorted.begin(), sorted.end(), address,
-                                      [](uint64_t a, const Mapping* mapping) { return a < mapping->start; });
+  const auto after =
+      std::upper_bound(sorted.begin(), sorted.end(), address,
+                       [](uint64_t a, const Mapping* mapping) { return a < mapping->start; });
   if (after == sorted.begin()) return nullptr;
   const Mapping* mapping = *(after - 1);
   return address < mapping->end ? mapping : nullptr;
@@ -109,9 +112,11 @@ void Say(const ConvertOptions& options, const std::string& line) {
 }
 
 void SayResymbolized(const ConvertOptions& options, const ResymbolizeReport& report) {
-  Say(options, fmt::format("{} file{} matched by build id: {} addresses looked up again", report.files_matched,
-                           report.files_matched == 1 ? "" : "s", report.addresses));
-  for (const std::string& mismatch : report.mismatches) Say(options, fmt::format("not used: {}", mismatch));
+  Say(options,
+      fmt::format("{} file{} matched by build id: {} addresses looked up again",
+                  report.files_matched, report.files_matched == 1 ? "" : "s", report.addresses));
+  for (const std::string& mismatch : report.mismatches)
+    Say(options, fmt::format("not used: {}", mismatch));
 }
 
 }  // namespace
@@ -124,15 +129,18 @@ ResymbolizeReport Resymbolize(Recording& recording, const std::string& root) {
   for (const Stack& stack : recording.stacks) {
     for (const Segment& segment : stack.segments) {
       // A damaged capture may name a space that is not there.
-      if (segment.kind == SegmentKind::kKernel || segment.kind == SegmentKind::kMarker || segment.space >= mappings.size()) {
+      if (segment.kind == SegmentKind::kKernel || segment.kind == SegmentKind::kMarker ||
+          segment.space >= mappings.size()) {
         continue;
       }
       for (const StackAddress& address : segment.addresses) {
         if (!done.emplace(segment.space, address.value, address.is_return).second) continue;
-        const Mapping* mapping = MappingOf(mappings[segment.space], address.value - (address.is_return ? 1 : 0));
+        const Mapping* mapping =
+            MappingOf(mappings[segment.space], address.value - (address.is_return ? 1 : 0));
         const symbolizer::Module* module = mapping ? files.Find(*mapping) : nullptr;
         if (!module) continue;
-        auto frames = module->Lookup(mapping->file_offset + (address.value - mapping->start), address.is_return);
+        auto frames = module->Lookup(mapping->file_offset + (address.value - mapping->start),
+                                     address.is_return);
         if (frames.empty()) continue;
         recording.names[{segment.space, address.value, address.is_return}] = std::move(frames);
         ++report.addresses;
@@ -149,10 +157,12 @@ int RunConvert(const ConvertOptions& options) {
   auto bytes = ReadInput(options.input);
   if (!bytes.ok()) return ReportError(bytes.status());
   auto capture = ReadCapture(*bytes);
-  if (!capture.ok()) return ReportError(InputError(options.input, std::string(capture.status().message())));
+  if (!capture.ok())
+    return ReportError(InputError(options.input, std::string(capture.status().message())));
   bytes->clear();
   if (!capture->damage.empty()) {
-    fmt::print(stderr, "WARNING {}: {}; going on with what stands before that\n", Printable(options.input), capture->damage);
+    fmt::print(stderr, "WARNING {}: {}; going on with what stands before that\n",
+               Printable(options.input), capture->damage);
   }
   Recording& recording = capture->recording;
   if (options.resymbolize) SayResymbolized(options, Resymbolize(recording, ""));
@@ -163,7 +173,8 @@ int RunConvert(const ConvertOptions& options) {
   for (const RecordedEvent& event : recording.events) events.push_back(event.name);
   const std::vector<Output> outputs = PlanOutputs(options.outputs, events);
   const WriteReport report = WriteOutputs(recording, *profile, outputs);
-  for (const std::string& path : report.paths) Say(options, fmt::format("wrote {}", Printable(path)));
+  for (const std::string& path : report.paths)
+    Say(options, fmt::format("wrote {}", Printable(path)));
   return report.status.ok() ? kExitDone : ReportError(report.status);
 }
 

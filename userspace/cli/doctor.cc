@@ -28,7 +28,8 @@ Requirement Ok(std::string name, std::string found) {
 
 Requirement ProgramKind(const LiveSpace& space) {
   if (space.is_x86_64()) return Ok("program", fmt::format("{}, 64-bit x86", space.exe()));
-  return {"program", RequirementState::kDegraded, fmt::format("{}: not a 64-bit x86 program", space.exe()),
+  return {"program", RequirementState::kDegraded,
+          fmt::format("{}: not a 64-bit x86 program", space.exe()),
           "its waits are counted, its user stacks are not walked", "none yet"};
 }
 
@@ -40,15 +41,18 @@ Requirement GoTables(const LiveSpace& space, std::string& version) {
   }
   const std::string problem = space.go_problem();
   if (problem.empty()) return Ok("Go", "not a Go program");
-  return {"Go", RequirementState::kDegraded, problem, "Go functions may have no names", "build it with Go 1.18 or newer"};
+  return {"Go", RequirementState::kDegraded, problem, "Go functions may have no names",
+          "build it with Go 1.18 or newer"};
 }
 
 Requirement FramePointers(bool is_go) {
   if (is_go) return Ok("frame pointers", "Go keeps them");
-  return Ok("frame pointers", "not known before a recording, which says so when user stacks are short");
+  return Ok("frame pointers",
+            "not known before a recording, which says so when user stacks are short");
 }
 
-// Each mapped executable file once: through map_files, which reaches deleted ones too, else through the process's root.
+// Each mapped executable file once: through map_files, which reaches deleted ones too, else through
+// the process's root.
 Requirement Files(const std::string& proc_dir, const std::vector<MapsLine>& maps) {
   constexpr size_t kMostFiles = 10'000;
   std::set<std::pair<uint64_t, uint64_t>> seen;
@@ -59,13 +63,15 @@ Requirement Files(const std::string& proc_dir, const std::vector<MapsLine>& maps
     if (!seen.emplace(line.device, line.inode).second) continue;
     const std::string link = fmt::format("{}/map_files/{:x}-{:x}", proc_dir, line.start, line.end);
     if (symbolizer::RegularFile::Open("", link).ok()) continue;
-    if (!line.deleted && symbolizer::RegularFile::Open(proc_dir + "/root", line.path).ok()) continue;
+    if (!line.deleted && symbolizer::RegularFile::Open(proc_dir + "/root", line.path).ok())
+      continue;
     ++unreadable;
     example = line.path + (line.deleted ? " (deleted)" : "");
   }
   if (unreadable == 0) return Ok("files", fmt::format("{} mapped, all readable", seen.size()));
   return {"files", RequirementState::kDegraded,
-          fmt::format("{} of {} cannot be read, such as {}", unreadable, seen.size(), example), "their functions have no names",
+          fmt::format("{} of {} cannot be read, such as {}", unreadable, seen.size(), example),
+          "their functions have no names",
           "run as root, or add CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH and CAP_CHECKPOINT_RESTORE"};
 }
 
@@ -74,8 +80,9 @@ ProcessReport LookAt(const Target& target) {
   const std::string proc_dir = fmt::format("/proc/{}", target.pid);
   const auto maps = ReadProcFile(proc_dir + "/maps");
   if (!maps.ok()) {
-    report.requirements.push_back({"memory map", RequirementState::kDegraded, std::string(maps.status().message()),
-                                   "user stacks have no names", "run as root, or add CAP_SYS_PTRACE"});
+    report.requirements.push_back(
+        {"memory map", RequirementState::kDegraded, std::string(maps.status().message()),
+         "user stacks have no names", "run as root, or add CAP_SYS_PTRACE"});
     return report;
   }
   if (maps->empty()) {
@@ -86,7 +93,8 @@ ProcessReport LookAt(const Target& target) {
   symbolizer::ModuleCache modules;
   const auto space = LiveSpace::Open(target.pid, &modules);
   if (!space.ok()) {
-    report.requirements.push_back({"program", RequirementState::kDegraded, std::string(space.status().message()),
+    report.requirements.push_back({"program", RequirementState::kDegraded,
+                                   std::string(space.status().message()),
                                    "user stacks have no names", "is it still running?"});
     return report;
   }

@@ -13,10 +13,11 @@ namespace stallscope {
 namespace {
 
 EventReport OffCpu(const std::vector<Requirement>& requirements) {
-  EventReport event{.name = "offcpu",
-                    .sample = "a thread that left the CPU and came back, or has not yet: its time blocked",
-                    .unit = "ns",
-                    .hooks = {"sched_switch", "sched_waking", "task iterator"}};
+  EventReport event{
+      .name = "offcpu",
+      .sample = "a thread that left the CPU and came back, or has not yet: its time blocked",
+      .unit = "ns",
+      .hooks = {"sched_switch", "sched_waking", "task iterator"}};
   for (const Requirement& requirement : requirements) {
     if (requirement.state != RequirementState::kMissing) continue;
     event.problem = requirement.found;

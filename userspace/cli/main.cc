@@ -26,7 +26,8 @@ struct Run {
   int operator()(const RecordOptions& options) const { return RunRecord(options); }
 #else
   int operator()(const RecordOptions&) const {
-    return ReportError(RunError("this build has no record", "build it with userspace/cli/record.cc"));
+    return ReportError(
+        RunError("this build has no record", "build it with userspace/cli/record.cc"));
   }
 #endif
   int operator()(const ConvertOptions& options) const { return RunConvert(options); }
@@ -46,7 +47,8 @@ struct Run {
 }  // namespace stallscope
 
 int main(int argc, char** argv) {
-  const auto command = stallscope::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc));
+  const auto command =
+      stallscope::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc));
   if (!command.ok()) return stallscope::ReportError(command.status());
   return std::visit(stallscope::Run{}, *command);
 }

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The only file that includes CLI11 (it costs seconds to compile). CLI11 splits words into options and values; what a
-// value means is decided here, so that every refusal is in our words.
+// The only file that includes CLI11 (it costs seconds to compile). CLI11 splits words into options
+// and values; what a value means is decided here, so that every refusal is in our words.
 #include "userspace/cli/options.h"
+
+#include <fmt/format.h>
 
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <charconv>
 
 #include "userspace/cli/words.h"
+#include "userspace/collect/requirements.h"
 #include "userspace/profile/frame_filter.h"
 
 namespace stallscope {
@@ -23,12 +24,13 @@ const std::vector<std::string>& CommandNames() {
   return names;
 }
 
-// --- values ----------------------------------------------------------------------------------------------------------
+// --- values
+// ----------------------------------------------------------------------------------------------------------
 
 absl::StatusOr<uint64_t> DurationOf(std::string_view option, const std::string& text) {
   if (const auto ns = ParseDuration(text)) return *ns;
-  return UsageError(fmt::format("{}: '{}' is not a duration: did you mean '{}'?", option, Printable(text),
-                                NearestDuration(text)),
+  return UsageError(fmt::format("{}: '{}' is not a duration: did you mean '{}'?", option,
+                                Printable(text), NearestDuration(text)),
                     "durations are 30 (seconds), 30s, 2m, 1h, 500ms, 10us");
 }
 
@@ -50,11 +52,13 @@ absl::StatusOr<uint32_t> PidOf(const std::string& text) {
   uint32_t pid = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), pid);
   // Pids are positive ints.
-  if (error == std::errc() && end == text.data() + text.size() && pid > 0 && pid <= 0x7fffffff) return pid;
+  if (error == std::errc() && end == text.data() + text.size() && pid > 0 && pid <= 0x7fffffff)
+    return pid;
   return UsageError(fmt::format("-p: '{}' is not a process id", Printable(text)),
-                    text.empty() ? "name them as -p 4242 or -p 4242,4243"
-                                 : fmt::format("find it: pgrep -a {0}; or record by name: --comm {0}",
-                                               ShellQuoted(Printable(text))));
+                    text.empty()
+                        ? "name them as -p 4242 or -p 4242,4243"
+                        : fmt::format("find it: pgrep -a {0}; or record by name: --comm {0}",
+                                      ShellQuoted(Printable(text))));
 }
 
 absl::StatusOr<std::vector<uint32_t>> PidsOf(const std::vector<std::string>& lists) {
@@ -72,9 +76,9 @@ absl::StatusOr<std::vector<std::string>> EventsOf(const std::vector<std::string>
   const std::vector<std::string> known = EventNames();
   for (const std::string& word : SplitAtCommas(lists)) {
     if (std::find(known.begin(), known.end(), word) == known.end()) {
-      return UsageError(
-          fmt::format("unknown event '{}': did you mean '{}'?", Printable(word), Nearest(word, known)),
-          fmt::format("events: {}", Joined(known, ", ")));
+      return UsageError(fmt::format("unknown event '{}': did you mean '{}'?", Printable(word),
+                                    Nearest(word, known)),
+                        fmt::format("events: {}", Joined(known, ", ")));
     }
     if (std::find(events.begin(), events.end(), word) == events.end()) events.push_back(word);
   }
@@ -85,8 +89,9 @@ absl::StatusOr<std::optional<Format>> FormatOption(const std::string& name) {
   if (name.empty()) return std::optional<Format>();
   if (const auto format = FormatNamed(name)) return format;
   const std::vector<std::string> names = FormatNames();
-  return UsageError(fmt::format("unknown format '{}': did you mean '{}'?", Printable(name), Nearest(name, names)),
-                    fmt::format("formats: {}", Joined(names, ", ")));
+  return UsageError(
+      fmt::format("unknown format '{}': did you mean '{}'?", Printable(name), Nearest(name, names)),
+      fmt::format("formats: {}", Joined(names, ", ")));
 }
 
 // The last ".ending" of the file's name, or "".
@@ -98,7 +103,8 @@ std::string EndingOf(const std::string& path) {
 }
 
 absl::StatusOr<Output> OutputOf(const std::string& path, std::optional<Format> format) {
-  if (path.empty()) return UsageError("-o: the name of the file is empty", "name one: -o out.html; - is stdout");
+  if (path.empty())
+    return UsageError("-o: the name of the file is empty", "name one: -o out.html; - is stdout");
   if (IsStdout(path)) return Output{"-", format.value_or(Format::kFolded), ""};
   if (const auto by_ending = FormatOfPath(path)) return Output{path, *by_ending, ""};
   if (format) return Output{path, *format, ""};
@@ -106,8 +112,10 @@ absl::StatusOr<Output> OutputOf(const std::string& path, std::optional<Format> f
   const std::vector<std::string> names = FormatNames();
   const std::string nearest = ending.empty() ? "html" : Nearest(ending, names);
   const std::string stem = ending.empty() ? path : path.substr(0, path.size() - ending.size() - 1);
-  return UsageError(fmt::format("unknown format of '{}': did you mean '{}.{}'?", Printable(path), Printable(stem), nearest),
-                    fmt::format("endings: .{}; or name the format: -f {}", Joined(names, " ."), nearest));
+  return UsageError(
+      fmt::format("unknown format of '{}': did you mean '{}.{}'?", Printable(path), Printable(stem),
+                  nearest),
+      fmt::format("endings: .{}; or name the format: -f {}", Joined(names, " ."), nearest));
 }
 
 absl::StatusOr<std::vector<Output>> OutputsOf(const std::vector<std::string>& paths,
@@ -118,7 +126,8 @@ absl::StatusOr<std::vector<Output>> OutputsOf(const std::vector<std::string>& pa
     if (!output.ok()) return output.status();
     for (const Output& other : outputs) {
       if (other.path == output->path) {
-        return UsageError(fmt::format("-o {} is given twice", Printable(path)), "give each file once");
+        return UsageError(fmt::format("-o {} is given twice", Printable(path)),
+                          "give each file once");
       }
     }
     outputs.push_back(*std::move(output));
@@ -137,7 +146,8 @@ std::string LiteralPattern(std::string_view text) {
 }
 
 // Each expression alone, so that the error can offer a mended one.
-absl::Status CheckExpressions(std::string_view option, const std::vector<std::string>& expressions) {
+absl::Status CheckExpressions(std::string_view option,
+                              const std::vector<std::string>& expressions) {
   for (const std::string& expression : expressions) {
     auto filter = FrameFilter::Create({expression}, {});
     if (filter.ok()) continue;
@@ -145,14 +155,16 @@ absl::Status CheckExpressions(std::string_view option, const std::vector<std::st
     std::string why(filter.status().message());
     const std::string prefix = fmt::format("-I {}: ", expression);
     if (why.compare(0, prefix.size(), prefix) == 0) why.erase(0, prefix.size());
-    return UsageError(
-        fmt::format("{}: '{}' is not a regular expression ({})", option, Printable(expression), Printable(why)),
-        fmt::format("to match it literally: {} {}", option, ShellQuoted(LiteralPattern(Printable(expression)))));
+    return UsageError(fmt::format("{}: '{}' is not a regular expression ({})", option,
+                                  Printable(expression), Printable(why)),
+                      fmt::format("to match it literally: {} {}", option,
+                                  ShellQuoted(LiteralPattern(Printable(expression)))));
   }
   return absl::OkStatus();
 }
 
-// --- options that commands share -------------------------------------------------------------------------------------
+// --- options that commands share
+// -------------------------------------------------------------------------------------
 
 // One value a mention; may be mentioned again.
 CLI::Option* AddRepeatable(CLI::App& app, const std::string& name, std::vector<std::string>& into) {
@@ -179,13 +191,15 @@ void AddView(CLI::App& app, ProfileOptions& view) {
 
 absl::Status CheckView(const ProfileOptions& view) {
   if (view.kernel_only && view.user_only) {
-    return UsageError("--kernel and --user exclude each other", "leave out one of them; without either both are shown");
+    return UsageError("--kernel and --user exclude each other",
+                      "leave out one of them; without either both are shown");
   }
   if (auto status = CheckExpressions("-I", view.include); !status.ok()) return status;
   return CheckExpressions("-X", view.exclude);
 }
 
-// --- parsing ---------------------------------------------------------------------------------------------------------
+// --- parsing
+// ---------------------------------------------------------------------------------------------------------
 
 std::vector<std::string> OptionNames(const CLI::App& app) {
   std::vector<std::string> names;
@@ -207,10 +221,12 @@ absl::Status RefuseUnknown(const CLI::App& app, const std::string& command) {
     }
     const bool number = word.find_first_not_of("0123456789") == std::string::npos;
     return UsageError(fmt::format("unexpected word '{}'", Printable(word)),
-                      command == "record" && number ? "several processes are joined by commas: -p 4242,4243"
-                      : command == "record"         ? fmt::format("to run a command and record it: stallscope record -- {}",
-                                                                  ShellQuoted(Printable(word)))
-                                                    : remedy);
+                      command == "record" && number
+                          ? "several processes are joined by commas: -p 4242,4243"
+                      : command == "record"
+                          ? fmt::format("to run a command and record it: stallscope record -- {}",
+                                        ShellQuoted(Printable(word)))
+                          : remedy);
   }
   return absl::OkStatus();
 }
@@ -223,7 +239,8 @@ std::string OptionInMessage(const std::string& message) {
 }
 
 // Splits `words` by the options of `app`. CLI11 throws; nothing above this function sees that.
-absl::Status Split(CLI::App& app, const std::string& command, const std::vector<std::string>& words) {
+absl::Status Split(CLI::App& app, const std::string& command,
+                   const std::vector<std::string>& words) {
   app.allow_extras();
   std::string remedy = fmt::format("stallscope {} --help says how it is used", command);
   try {
@@ -278,7 +295,8 @@ absl::StatusOr<TargetSelector> TargetOf(const CLI::App& app, const TargetWords& 
   } else if (given[0] == "-a") {
     target.kind = TargetSelector::Kind::kAll;
   } else {
-    if (command->empty()) return UsageError("there is no command after --", "stallscope record -- CMD ARGS...");
+    if (command->empty())
+      return UsageError("there is no command after --", "stallscope record -- CMD ARGS...");
     target.kind = TargetSelector::Kind::kCommand;
     target.command = *command;
   }
@@ -289,10 +307,13 @@ absl::StatusOr<uint32_t> StacksOf(const std::string& text) {
   constexpr uint32_t kFewest = 64, kMost = 1u << 22;
   uint32_t stacks = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), stacks);
-  if (error == std::errc() && end == text.data() + text.size() && stacks >= kFewest && stacks <= kMost) return stacks;
-  return UsageError(fmt::format("--stacks: '{}' is not a number of stacks: did you mean '{}'?", Printable(text),
-                                error == std::errc() ? std::clamp(stacks, kFewest, kMost) : kDefaultStacks),
-                    fmt::format("{} to {}; each takes about 1 KiB of kernel memory", kFewest, kMost));
+  if (error == std::errc() && end == text.data() + text.size() && stacks >= kFewest &&
+      stacks <= kMost)
+    return stacks;
+  return UsageError(
+      fmt::format("--stacks: '{}' is not a number of stacks: did you mean '{}'?", Printable(text),
+                  error == std::errc() ? std::clamp(stacks, kFewest, kMost) : kDefaultStacks),
+      fmt::format("{} to {}; each takes about 1 KiB of kernel memory", kFewest, kMost));
 }
 
 absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
@@ -359,8 +380,9 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
     options.max_ns = *ns;
   }
   if (options.max_ns == 0 || options.min_ns > options.max_ns) {
-    return UsageError(fmt::format("no wait is between --min {} and --max {}", min.empty() ? "0" : min, max),
-                      "--max is the longer of the two");
+    return UsageError(
+        fmt::format("no wait is between --min {} and --max {}", min.empty() ? "0" : min, max),
+        "--max is the longer of the two");
   }
   if (app.count("--stacks") > 0) {
     auto number = StacksOf(stacks);
@@ -408,8 +430,9 @@ absl::StatusOr<Command> ParseConvert(const std::vector<std::string>& words) {
   if (!outputs.ok()) return outputs.status();
   options.outputs = *std::move(outputs);
   if (options.outputs.empty()) {
-    return UsageError("convert to what? No output is given",
-                      fmt::format("name one: -o OUT.html; endings: .{}", Joined(FormatNames(), " .")));
+    return UsageError(
+        "convert to what? No output is given",
+        fmt::format("name one: -o OUT.html; endings: .{}", Joined(FormatNames(), " .")));
   }
   if (auto status = CheckView(options.view); !status.ok()) return status;
   return options;
@@ -417,7 +440,8 @@ absl::StatusOr<Command> ParseConvert(const std::vector<std::string>& words) {
 
 // doctor and list take the same words.
 template <typename Options>
-absl::StatusOr<Command> ParseLook(const std::string& command, const std::vector<std::string>& words) {
+absl::StatusOr<Command> ParseLook(const std::string& command,
+                                  const std::vector<std::string>& words) {
   Options options;
   std::string pid;
   bool help = false;
@@ -436,7 +460,8 @@ absl::StatusOr<Command> ParseLook(const std::string& command, const std::vector<
   return options;
 }
 
-constexpr std::string_view kProgramHelp = R"(stallscope: where does a running program wait, on whom, and why?
+constexpr std::string_view kProgramHelp =
+    R"(stallscope: where does a running program wait, on whom, and why?
 
 usage:
   stallscope record  -p PID                watch a process for 30 s, write a flame graph of its waits
@@ -451,7 +476,8 @@ exit codes: 0 done, 1 failed, 2 usage, 3 this machine lacks something, 4 the tar
             5 too much was lost (--strict), 130 abandoned
 )";
 
-constexpr std::string_view kRecordHelp = R"(stallscope record: attach to running programs, see where they wait
+constexpr std::string_view kRecordHelp =
+    R"(stallscope record: attach to running programs, see where they wait
 
 usage: stallscope record (-p PID[,PID...] | --comm NAME | --cgroup PATH | -a | -- CMD ARGS...) [options]
 
@@ -488,7 +514,8 @@ examples:
   sudo stallscope record --comm nginx --min 1ms -o - | flamegraph.pl > waits.svg
 )";
 
-constexpr std::string_view kConvertHelp = R"(stallscope convert: a capture to any output format, without root and without the target
+constexpr std::string_view kConvertHelp =
+    R"(stallscope convert: a capture to any output format, without root and without the target
 
 usage: stallscope convert IN -o OUT [options]
 
@@ -506,7 +533,8 @@ example:
   stallscope convert waits.raw -o waits.html -X '\[sleep\]'
 )";
 
-constexpr std::string_view kDoctorHelp = R"(stallscope doctor: each requirement: ok, degraded or missing; what it costs; how to mend it
+constexpr std::string_view kDoctorHelp =
+    R"(stallscope doctor: each requirement: ok, degraded or missing; what it costs; how to mend it
 
 usage: stallscope doctor [-p PID] [--json]
 
@@ -516,7 +544,8 @@ usage: stallscope doctor [-p PID] [--json]
 exit codes: 0 offcpu can be recorded here, 3 it cannot, 4 the process is gone or does not fit
 )";
 
-constexpr std::string_view kListHelp = R"(stallscope list: each event: its hooks, and the mechanism that would serve it here
+constexpr std::string_view kListHelp =
+    R"(stallscope list: each event: its hooks, and the mechanism that would serve it here
 
 usage: stallscope list [-p PID] [--json]
 
@@ -538,7 +567,8 @@ std::string HelpText(std::string_view command) {
 
 absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& arguments) {
   if (arguments.empty()) {
-    return UsageError("no command is given", "start with: stallscope record -p PID; or read: stallscope --help");
+    return UsageError("no command is given",
+                      "start with: stallscope record -p PID; or read: stallscope --help");
   }
   const std::string& first = arguments[0];
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());

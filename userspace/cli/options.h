@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command line as values. Everything that can be known to be wrong before a target or the machine is looked at is
-// refused here.
+// The command line as values. Everything that can be known to be wrong before a target or the
+// machine is looked at is refused here.
 #pragma once
+
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <optional>
@@ -10,8 +12,6 @@
 #include <string_view>
 #include <variant>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 #include "userspace/cli/outputs.h"
 #include "userspace/profile/make_profile.h"

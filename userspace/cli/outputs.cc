@@ -30,7 +30,8 @@ constexpr NamedFormat kFormats[] = {{Format::kFolded, "folded"},
                                     {Format::kJson, "json"},
                                     {Format::kRaw, "raw"}};
 
-// --- names -----------------------------------------------------------------------------------------------------------
+// --- names
+// -----------------------------------------------------------------------------------------------------------
 
 std::string DirectoryOf(const std::string& path) {
   const size_t slash = path.rfind('/');
@@ -47,8 +48,8 @@ std::string_view NameOf(std::string_view path) {
 std::string FileNamePart(std::string_view text) {
   std::string part;
   for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-                       c == '-' || (c == '.' && !part.empty());
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '_' || c == '-' || (c == '.' && !part.empty());
     part += plain ? c : '_';
   }
   return part.empty() ? "target" : part;
@@ -68,7 +69,8 @@ absl::Status FileError(const std::string& path, int error, std::string_view reme
   return RunError(fmt::format("{}: {}", Printable(path), strerror(error)), remedy);
 }
 
-// --- writing ---------------------------------------------------------------------------------------------------------
+// --- writing
+// ---------------------------------------------------------------------------------------------------------
 
 // Returns 0 or an errno.
 int WriteAll(int fd, std::string_view bytes) {
@@ -89,7 +91,8 @@ class TemporaryFile {
     TemporaryFile file;
     for (int attempt = 0; attempt < 100; ++attempt) {
       file.path_ = fmt::format("{}/.stallscope-{}-{}.tmp", directory, getpid(), attempt);
-      file.fd_ = open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+      file.fd_ =
+          open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
       if (file.fd_ >= 0 || errno != EEXIST) break;
     }
     return file;
@@ -108,7 +111,8 @@ class TemporaryFile {
   // Writes, makes it durable, renames. Returns 0 or an errno.
   int Become(const std::string& path, std::string_view bytes) {
     if (const int error = WriteAll(fd_, bytes)) return error;
-    // File systems that keep writes back say here that there is no room. EINVAL: this one cannot sync.
+    // File systems that keep writes back say here that there is no room. EINVAL: this one cannot
+    // sync.
     if (fsync(fd_) != 0 && errno != EINVAL && errno != ENOTSUP) return errno;
     if (rename(path_.c_str(), path.c_str()) != 0) return errno;
     close(std::exchange(fd_, -1));
@@ -153,15 +157,16 @@ int Put(const std::string& path, std::string_view bytes) {
   return file.Become(path, bytes);
 }
 
-// Keeps the result of a file that could not be written: in `directory` under a new name, for its owner alone. Returns
-// the path, or "" when that fails as well.
+// Keeps the result of a file that could not be written: in `directory` under a new name, for its
+// owner alone. Returns the path, or "" when that fails as well.
 std::string Rescue(const std::string& directory, const Output& output, std::string_view bytes) {
   const std::string stem =
-      output.path == "-" ? "stallscope-output"
-                         : FileNamePart(NameOf(output.path).substr(0, NameOf(output.path).rfind('.')));
+      output.path == "-"
+          ? "stallscope-output"
+          : FileNamePart(NameOf(output.path).substr(0, NameOf(output.path).rfind('.')));
   for (int attempt = 0; attempt < 100; ++attempt) {
-    const std::string path =
-        fmt::format("{}/{}-{}-{}.{}", directory, stem, getpid(), attempt, FormatName(output.format));
+    const std::string path = fmt::format("{}/{}-{}-{}.{}", directory, stem, getpid(), attempt,
+                                         FormatName(output.format));
     const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == EEXIST) continue;
     if (fd < 0) return "";
@@ -224,7 +229,8 @@ std::vector<Output> PlanOutputs(const std::vector<Output>& wanted,
       continue;
     }
     for (const std::string& event : events) {
-      outputs.push_back({events.size() > 1 ? PathOfEvent(output.path, event) : output.path, output.format, event});
+      outputs.push_back({events.size() > 1 ? PathOfEvent(output.path, event) : output.path,
+                         output.format, event});
     }
   }
   return outputs;
@@ -232,8 +238,9 @@ std::vector<Output> PlanOutputs(const std::vector<Output>& wanted,
 
 std::vector<Output> DefaultOutputs(std::string_view name, std::optional<uint32_t> pid,
                                    int64_t start_unix_ns, std::optional<Format> format) {
-  const std::string stem = fmt::format("stallscope-{}-{}{}", FileNamePart(name), pid ? fmt::format("{}-", *pid) : "",
-                                       TimeForFileName(start_unix_ns));
+  const std::string stem =
+      fmt::format("stallscope-{}-{}{}", FileNamePart(name), pid ? fmt::format("{}-", *pid) : "",
+                  TimeForFileName(start_unix_ns));
   std::vector<Output> outputs;
   for (const Format f : {Format::kHtml, Format::kFolded}) {
     if (!format) outputs.push_back({fmt::format("{}.{}", stem, FormatName(f)), f, ""});
@@ -270,13 +277,15 @@ absl::Status CheckWritable(const std::vector<Output>& outputs) {
 }
 
 absl::Status WriteWhole(const std::string& path, std::string_view bytes) {
-  if (const int error = Put(path, bytes)) return FileError(path, error, "name another place: -o FILE");
+  if (const int error = Put(path, bytes))
+    return FileError(path, error, "name another place: -o FILE");
   return absl::OkStatus();
 }
 
 std::vector<std::string> FallbackDirectories() {
   std::vector<std::string> directories;
-  if (const char* directory = getenv("TMPDIR"); directory && *directory == '/') directories.push_back(directory);
+  if (const char* directory = getenv("TMPDIR"); directory && *directory == '/')
+    directories.push_back(directory);
   directories.push_back("/dev/shm");
   return directories;
 }
@@ -288,8 +297,8 @@ absl::StatusOr<std::string> Render(const Recording& recording, const Profile& pr
       for (const EventProfile& event : profile.events) {
         if (event.name == output.event) return Folded(profile, event);
       }
-      return RunError(fmt::format("{}: there is no event '{}' in this recording", Printable(output.path),
-                                  Printable(output.event)),
+      return RunError(fmt::format("{}: there is no event '{}' in this recording",
+                                  Printable(output.path), Printable(output.event)),
                       "the events of a capture are fixed when it is recorded");
     case Format::kHtml:
       return Html(profile);
@@ -322,9 +331,10 @@ WriteReport WriteOutputs(const Recording& recording, const Profile& profile,
       rescued = Rescue(fallbacks[i], output, *bytes);
     }
     if (!rescued.empty()) report.paths.push_back(rescued);
-    report.status.Update(FileError(output.path, error,
-                                   rescued.empty() ? "the result is lost: record again to another place (-o FILE)"
-                                                   : fmt::format("the result is in {}", rescued)));
+    report.status.Update(
+        FileError(output.path, error,
+                  rescued.empty() ? "the result is lost: record again to another place (-o FILE)"
+                                  : fmt::format("the result is in {}", rescued)));
   }
   return report;
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where results go: which file in which format, whether it can be written, and writing it whole or not at all.
+// Where results go: which file in which format, whether it can be written, and writing it whole or
+// not at all.
 #pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <absl/status/status.h>
-#include <absl/status/statusor.h>
 
 #include "userspace/profile/profile.h"
 #include "userspace/profile/recording.h"
@@ -43,18 +44,20 @@ std::string PathOfEvent(std::string_view path, std::string_view event);
 std::vector<Output> PlanOutputs(const std::vector<Output>& wanted,
                                 const std::vector<std::string>& events);
 
-// What is written when no -o is given: stallscope-<name>-<pid>-<UTC time>.html and .folded, or only `format`. Without a
-// pid (-a, several processes) that part is left out.
+// What is written when no -o is given: stallscope-<name>-<pid>-<UTC time>.html and .folded, or only
+// `format`. Without a pid (-a, several processes) that part is left out.
 std::vector<Output> DefaultOutputs(std::string_view name, std::optional<uint32_t> pid,
                                    int64_t start_unix_ns, std::optional<Format> format);
 
-// Fails (exit 1) with the path and the errno's words when a file could not be put there now. Leaves nothing behind.
+// Fails (exit 1) with the path and the errno's words when a file could not be put there now. Leaves
+// nothing behind.
 absl::Status CheckWritable(const Output& output);
 absl::Status CheckWritable(const std::vector<Output>& outputs);
 
-// Puts `bytes` at `path`: a temporary file beside it, then a rename, so that a reader sees the old file or the new one.
-// A symbolic link is replaced, not followed; what is no regular file (a FIFO, /dev/null) is written to directly.
-// Fails with the path and the errno's words; then no temporary file is left and an old file is untouched.
+// Puts `bytes` at `path`: a temporary file beside it, then a rename, so that a reader sees the old
+// file or the new one. A symbolic link is replaced, not followed; what is no regular file (a FIFO,
+// /dev/null) is written to directly. Fails with the path and the errno's words; then no temporary
+// file is left and an old file is untouched.
 absl::Status WriteWhole(const std::string& path, std::string_view bytes);
 
 // The directories that take a result whose own place fails at the end: $TMPDIR, then /dev/shm.
@@ -69,7 +72,8 @@ struct WriteReport {
 absl::StatusOr<std::string> Render(const Recording& recording, const Profile& profile,
                                    const Output& output);
 
-// Renders and writes all of them. What cannot be written goes to the first of `fallbacks` that takes it.
+// Renders and writes all of them. What cannot be written goes to the first of `fallbacks` that
+// takes it.
 WriteReport WriteOutputs(const Recording& recording, const Profile& profile,
                          const std::vector<Output>& outputs,
                          const std::vector<std::string>& fallbacks = FallbackDirectories());

@@ -46,9 +46,11 @@ Object RequirementsObject(const std::vector<Requirement>& requirements) {
 std::string RequirementsText(const std::vector<Requirement>& requirements) {
   std::string text;
   for (const Requirement& requirement : requirements) {
-    text += fmt::format("{:<9} {:<26} {}\n", StateName(requirement.state), requirement.name, Printable(requirement.found));
+    text += fmt::format("{:<9} {:<26} {}\n", StateName(requirement.state), requirement.name,
+                        Printable(requirement.found));
     if (!requirement.cost.empty()) text += fmt::format("{:<10}costs: {}\n", "", requirement.cost);
-    if (!requirement.remedy.empty()) text += fmt::format("{:<10}mend:  {}\n", "", requirement.remedy);
+    if (!requirement.remedy.empty())
+      text += fmt::format("{:<10}mend:  {}\n", "", requirement.remedy);
   }
   return text;
 }
@@ -58,14 +60,16 @@ std::string RequirementsText(const std::vector<Requirement>& requirements) {
 bool CanRecord(const DoctorReport& report) { return CanRecord(report.requirements); }
 
 std::string DoctorText(const DoctorReport& report) {
-  std::string text = fmt::format("stallscope {}, libbpf {}, Linux {}\n\n", report.version, report.libbpf, report.kernel);
+  std::string text = fmt::format("stallscope {}, libbpf {}, Linux {}\n\n", report.version,
+                                 report.libbpf, report.kernel);
   text += RequirementsText(report.requirements);
   if (report.process) {
     const ProcessReport& process = *report.process;
     text += fmt::format("\n{} ({})\n\n", process.pid, Printable(process.comm));
     text += RequirementsText(process.requirements);
   }
-  const std::string_view verdict = CanRecord(report) ? "offcpu can be recorded here" : "offcpu cannot be recorded here";
+  const std::string_view verdict =
+      CanRecord(report) ? "offcpu can be recorded here" : "offcpu cannot be recorded here";
   return text + fmt::format("\n{}\n", verdict);
 }
 
@@ -93,7 +97,8 @@ std::string ListText(const ListReport& report) {
     text += fmt::format("{:<10} {}, in {}\n", event.name, event.sample, event.unit);
     text += fmt::format("{:<10} hooks: {}\n", "", Joined(event.hooks, ", "));
     if (!event.mechanism.empty()) text += fmt::format("{:<10} here:  {}\n", "", event.mechanism);
-    if (!event.problem.empty()) text += fmt::format("{:<10} here:  nothing serves it: {}\n", "", event.problem);
+    if (!event.problem.empty())
+      text += fmt::format("{:<10} here:  nothing serves it: {}\n", "", event.problem);
     if (!event.remedy.empty()) text += fmt::format("{:<10} mend:  {}\n", "", event.remedy);
   }
   return text;

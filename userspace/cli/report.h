@@ -31,7 +31,8 @@ struct DoctorReport {
 
 bool CanRecord(const DoctorReport& report);
 std::string DoctorText(const DoctorReport& report);
-// {version, libbpf, kernel, offcpu, requirements: [{name, state, found, cost, remedy}], process: {...} or null}
+// {version, libbpf, kernel, offcpu, requirements: [{name, state, found, cost, remedy}], process:
+// {...} or null}
 std::string DoctorJson(const DoctorReport& report);
 
 struct EventReport {
@@ -53,7 +54,8 @@ struct ListReport {
 };
 
 std::string ListText(const ListReport& report);
-// {version, kernel, pid, events: [{name, sample, unit, hooks, mechanism, problem, remedy}]}; absent texts are null.
+// {version, kernel, pid, events: [{name, sample, unit, hooks, mechanism, problem, remedy}]}; absent
+// texts are null.
 std::string ListJson(const ListReport& report);
 
 }  // namespace stallscope

@@ -2,6 +2,7 @@
 #include "userspace/cli/targets.h"
 
 #include <dirent.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,9 +11,8 @@
 #include <memory>
 #include <optional>
 
-#include <fmt/format.h>
-
 #include "userspace/cli/words.h"
+#include "userspace/collect/requirements.h"
 #include "userspace/process/proc_files.h"
 
 namespace stallscope {
@@ -47,7 +47,8 @@ bool IsDirectory(const std::string& path) {
   return lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-// Exit codes and words for a process that is not there: in a pid namespace of our own it may only be out of sight.
+// Exit codes and words for a process that is not there: in a pid namespace of our own it may only
+// be out of sight.
 absl::Status NoProcess(uint32_t id, const TargetPaths& paths) {
   char link[64] = {};
   const std::string path = paths.proc + "/self/ns/pid";
@@ -74,14 +75,16 @@ std::vector<uint32_t> AllPids(const TargetPaths& paths) {
   return pids;
 }
 
-absl::StatusOr<std::vector<uint32_t>> PidsNamed(const std::string& wanted, uint32_t own_pid, const TargetPaths& paths) {
+absl::StatusOr<std::vector<uint32_t>> PidsNamed(const std::string& wanted, uint32_t own_pid,
+                                                const TargetPaths& paths) {
   std::vector<uint32_t> pids;
   std::vector<std::string> names;
   for (const uint32_t pid : AllPids(paths)) {
     if (pid == own_pid) continue;
     const std::string comm = CommOf(paths, pid);
     if (comm == wanted) pids.push_back(pid);
-    if (!comm.empty() && std::find(names.begin(), names.end(), comm) == names.end()) names.push_back(comm);
+    if (!comm.empty() && std::find(names.begin(), names.end(), comm) == names.end())
+      names.push_back(comm);
   }
   if (!pids.empty()) return pids;
   std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
@@ -89,9 +92,10 @@ absl::StatusOr<std::vector<uint32_t>> PidsNamed(const std::string& wanted, uint3
   });
   names.resize(std::min<size_t>(names.size(), 3));
   for (std::string& name : names) name = fmt::format("'{}'", Printable(name));
-  return TargetError(fmt::format("no process is named '{}'{}", Printable(wanted),
-                                 names.empty() ? "" : fmt::format(": did you mean {}?", Joined(names, ", "))),
-                     fmt::format("find it: pgrep -a {}", ShellQuoted(Printable(wanted))));
+  return TargetError(
+      fmt::format("no process is named '{}'{}", Printable(wanted),
+                  names.empty() ? "" : fmt::format(": did you mean {}?", Joined(names, ", "))),
+      fmt::format("find it: pgrep -a {}", ShellQuoted(Printable(wanted))));
 }
 
 // The process of a thread that a cgroup lists; 0 when it is gone.
@@ -101,7 +105,8 @@ uint32_t ProcessOf(uint32_t tid, const TargetPaths& paths) {
 }
 
 // Adds the processes of this cgroup alone. False: not a cgroup.
-bool AddProcesses(const std::string& directory, const TargetPaths& paths, std::vector<uint32_t>& pids) {
+bool AddProcesses(const std::string& directory, const TargetPaths& paths,
+                  std::vector<uint32_t>& pids) {
   auto text = ReadProcFile(directory + "/cgroup.procs");
   bool threads = false;
   if (!text.ok()) {
@@ -123,8 +128,10 @@ bool AddProcesses(const std::string& directory, const TargetPaths& paths, std::v
   return true;
 }
 
-bool AddTree(const std::string& directory, const TargetPaths& paths, int depth, size_t& visited, std::vector<uint32_t>& pids) {
-  if (depth > kDeepestCgroup || ++visited > kMostCgroups || !AddProcesses(directory, paths, pids)) return false;
+bool AddTree(const std::string& directory, const TargetPaths& paths, int depth, size_t& visited,
+             std::vector<uint32_t>& pids) {
+  if (depth > kDeepestCgroup || ++visited > kMostCgroups || !AddProcesses(directory, paths, pids))
+    return false;
   for (const std::string& name : EntriesOf(directory)) {
     const std::string below = directory + "/" + name;
     if (IsDirectory(below)) AddTree(below, paths, depth + 1, visited, pids);
@@ -132,7 +139,8 @@ bool AddTree(const std::string& directory, const TargetPaths& paths, int depth, 
   return true;
 }
 
-// Where the path may lie: as given, or below the root of v2, of the v2 half of a hybrid, or of a v1 controller.
+// Where the path may lie: as given, or below the root of v2, of the v2 half of a hybrid, or of a v1
+// controller.
 std::vector<std::string> PlacesOf(const std::string& path, const TargetPaths& paths) {
   std::vector<std::string> places;
   if (path.front() == '/') places.push_back(path);
@@ -147,7 +155,8 @@ std::vector<std::string> PlacesOf(const std::string& path, const TargetPaths& pa
   return places;
 }
 
-absl::StatusOr<std::vector<uint32_t>> PidsOfCgroup(std::string path, uint32_t own_pid, const TargetPaths& paths) {
+absl::StatusOr<std::vector<uint32_t>> PidsOfCgroup(std::string path, uint32_t own_pid,
+                                                   const TargetPaths& paths) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   bool found = false;
   std::vector<uint32_t> pids;
@@ -158,13 +167,17 @@ absl::StatusOr<std::vector<uint32_t>> PidsOfCgroup(std::string path, uint32_t ow
     // On a hybrid machine one controller may hold the processes and another be empty.
     if (!pids.empty()) break;
   }
-  pids.erase(std::remove_if(pids.begin(), pids.end(), [&](uint32_t pid) { return pid == 0 || pid == own_pid; }), pids.end());
+  pids.erase(std::remove_if(pids.begin(), pids.end(),
+                            [&](uint32_t pid) { return pid == 0 || pid == own_pid; }),
+             pids.end());
   const std::string shown = Printable(path);
   if (!found) {
-    return TargetError(fmt::format("no cgroup {} (looked below {})", shown, paths.cgroup), "that of a process: cat /proc/PID/cgroup");
+    return TargetError(fmt::format("no cgroup {} (looked below {})", shown, paths.cgroup),
+                       "that of a process: cat /proc/PID/cgroup");
   }
   if (pids.empty()) {
-    return TargetError(fmt::format("cgroup {} has no process that is visible from here", shown), "look at: systemd-cgls");
+    return TargetError(fmt::format("cgroup {} has no process that is visible from here", shown),
+                       "look at: systemd-cgls");
   }
   return pids;
 }
@@ -172,13 +185,16 @@ absl::StatusOr<std::vector<uint32_t>> PidsOfCgroup(std::string path, uint32_t ow
 std::string Named(const Target& target) { return fmt::format("{} ({})", target.pid, target.comm); }
 
 std::string Described(const TargetSelector& selector, const std::vector<Target>& processes) {
-  const std::string count = fmt::format("{} process{}", processes.size(), processes.size() == 1 ? "" : "es");
+  const std::string count =
+      fmt::format("{} process{}", processes.size(), processes.size() == 1 ? "" : "es");
   switch (selector.kind) {
     case TargetSelector::Kind::kPids: {
       constexpr size_t kShown = 5;
       std::vector<std::string> names;
-      for (size_t i = 0; i < std::min(processes.size(), kShown); ++i) names.push_back(Named(processes[i]));
-      if (processes.size() > kShown) names.push_back(fmt::format("and {} more", processes.size() - kShown));
+      for (size_t i = 0; i < std::min(processes.size(), kShown); ++i)
+        names.push_back(Named(processes[i]));
+      if (processes.size() > kShown)
+        names.push_back(fmt::format("and {} more", processes.size() - kShown));
       return "-p " + Joined(names, ", ");
     }
     case TargetSelector::Kind::kComm:
@@ -195,7 +211,8 @@ std::string Described(const TargetSelector& selector, const std::vector<Target>&
 
 }  // namespace
 
-absl::StatusOr<Target> ResolvePid(uint32_t id, const TargetPaths& paths, std::vector<std::string>& notes) {
+absl::StatusOr<Target> ResolvePid(uint32_t id, const TargetPaths& paths,
+                                  std::vector<std::string>& notes) {
   const auto tgid = ReadTgid(paths.proc, id);
   if (!tgid.ok()) return NoProcess(id, paths);
   Target target{*tgid, ReadComm(fmt::format("{}/{}", paths.proc, *tgid))};
@@ -205,11 +222,13 @@ absl::StatusOr<Target> ResolvePid(uint32_t id, const TargetPaths& paths, std::ve
   return target;
 }
 
-absl::StatusOr<Targets> ResolveTargets(const TargetSelector& selector, uint32_t own_pid, const TargetPaths& paths) {
+absl::StatusOr<Targets> ResolveTargets(const TargetSelector& selector, uint32_t own_pid,
+                                       const TargetPaths& paths) {
   Targets targets;
   absl::StatusOr<std::vector<uint32_t>> pids = selector.pids;
   if (selector.kind == TargetSelector::Kind::kComm) pids = PidsNamed(selector.comm, own_pid, paths);
-  if (selector.kind == TargetSelector::Kind::kCgroup) pids = PidsOfCgroup(selector.cgroup, own_pid, paths);
+  if (selector.kind == TargetSelector::Kind::kCgroup)
+    pids = PidsOfCgroup(selector.cgroup, own_pid, paths);
   if (!pids.ok()) return pids.status();
 
   for (const uint32_t pid : *pids) {
@@ -220,9 +239,10 @@ absl::StatusOr<Targets> ResolveTargets(const TargetSelector& selector, uint32_t 
   }
   const auto by_pid = [](const Target& a, const Target& b) { return a.pid < b.pid; };
   std::sort(targets.processes.begin(), targets.processes.end(), by_pid);
-  targets.processes.erase(std::unique(targets.processes.begin(), targets.processes.end()), targets.processes.end());
-  if (targets.processes.empty() &&
-      (selector.kind == TargetSelector::Kind::kComm || selector.kind == TargetSelector::Kind::kCgroup)) {
+  targets.processes.erase(std::unique(targets.processes.begin(), targets.processes.end()),
+                          targets.processes.end());
+  if (targets.processes.empty() && (selector.kind == TargetSelector::Kind::kComm ||
+                                    selector.kind == TargetSelector::Kind::kCgroup)) {
     return TargetError("every process that fits has ended", "start the recording again");
   }
   targets.description = Described(selector, targets.processes);

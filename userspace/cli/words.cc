@@ -26,11 +26,11 @@ struct Alias {
   std::string_view word, unit;
 };
 constexpr Alias kUnitAliases[] = {
-    {"s", "s"},        {"ms", "ms"},        {"us", "us"},   {"ns", "ns"},     {"m", "m"},
-    {"h", "h"},        {"sec", "s"},        {"secs", "s"},  {"seconds", "s"}, {"min", "m"},
-    {"mins", "m"},     {"minutes", "m"},    {"hour", "h"},  {"hours", "h"},   {"hrs", "h"},
-    {"msec", "ms"},    {"millis", "ms"},    {"usec", "us"}, {"micros", "us"}, {"\xc2\xb5s", "us"},
-    {"seconde", "s"},  {"milliseconds", "ms"}, {"nanos", "ns"}};
+    {"s", "s"},       {"ms", "ms"},           {"us", "us"},   {"ns", "ns"},     {"m", "m"},
+    {"h", "h"},       {"sec", "s"},           {"secs", "s"},  {"seconds", "s"}, {"min", "m"},
+    {"mins", "m"},    {"minutes", "m"},       {"hour", "h"},  {"hours", "h"},   {"hrs", "h"},
+    {"msec", "ms"},   {"millis", "ms"},       {"usec", "us"}, {"micros", "us"}, {"\xc2\xb5s", "us"},
+    {"seconde", "s"}, {"milliseconds", "ms"}, {"nanos", "ns"}};
 
 absl::Status TwoLines(absl::StatusCode code, std::string_view what, std::string_view remedy) {
   return absl::Status(code, fmt::format("{}\n{}", what, remedy));
@@ -40,7 +40,8 @@ absl::Status TwoLines(absl::StatusCode code, std::string_view what, std::string_
 size_t NumberSize(std::string_view text) {
   size_t size = 0;
   bool point = false;
-  while (size < text.size() && ((text[size] >= '0' && text[size] <= '9') || (text[size] == '.' && !point))) {
+  while (size < text.size() &&
+         ((text[size] >= '0' && text[size] <= '9') || (text[size] == '.' && !point))) {
     point |= text[size] == '.';
     ++size;
   }
@@ -127,10 +128,10 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 }
 
 std::string Nearest(std::string_view word, const std::vector<std::string>& candidates) {
-  const auto nearest = std::min_element(
-      candidates.begin(), candidates.end(), [&](const std::string& a, const std::string& b) {
-        return EditDistance(word, a) < EditDistance(word, b);
-      });
+  const auto nearest = std::min_element(candidates.begin(), candidates.end(),
+                                        [&](const std::string& a, const std::string& b) {
+                                          return EditDistance(word, a) < EditDistance(word, b);
+                                        });
   return nearest == candidates.end() ? "" : *nearest;
 }
 
@@ -167,23 +168,6 @@ std::string DurationText(uint64_t duration_ns) {
     if (duration_ns % unit.ns == 0) return fmt::format("{}{}", duration_ns / unit.ns, unit.name);
   }
   return fmt::format("{}ns", duration_ns);
-}
-
-std::string ShellQuoted(std::string_view word) {
-  constexpr std::string_view kPlain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=+@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) {
-    return std::string(word);
-  }
-  std::string quoted = "'";
-  for (const char c : word) {
-    if (c == '\'') {
-      quoted += "'\\''";
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "'";
 }
 
 std::string Joined(const std::vector<std::string>& words, std::string_view separator) {

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What is said to the user and how it is read from them: errors of two lines, durations, the word that was probably meant.
+// What is said to the user and how it is read from them: errors of two lines, durations, the word
+// that was probably meant.
 #pragma once
+
+#include <absl/status/status.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <absl/status/status.h>
 
 namespace stallscope {
 
@@ -24,13 +25,15 @@ enum ExitCode : int {
   kExitAbandoned = 130,
 };
 
-// An error of two lines: `what` went wrong and why, and the `remedy`. Both go into the message, with a newline between.
+// An error of two lines: `what` went wrong and why, and the `remedy`. Both go into the message,
+// with a newline between.
 absl::Status UsageError(std::string_view what, std::string_view remedy);    // exit 2
 absl::Status MachineError(std::string_view what, std::string_view remedy);  // exit 3
 absl::Status TargetError(std::string_view what, std::string_view remedy);   // exit 4
 absl::Status RunError(std::string_view what, std::string_view remedy);      // exit 1
 
-// The exit code that a status asks for; kExitFailed for one that was not made by the functions above.
+// The exit code that a status asks for; kExitFailed for one that was not made by the functions
+// above.
 ExitCode ExitCodeOf(const absl::Status& status);
 
 // Prints the lines of the error to stderr and returns its exit code.
@@ -39,10 +42,12 @@ int ReportError(const absl::Status& status);
 // Insertions, deletions, changes and swaps of neighbours that turn one word into the other.
 size_t EditDistance(std::string_view a, std::string_view b);
 
-// The candidate that is nearest to `word`; the first of them where several are. Empty when there are no candidates.
+// The candidate that is nearest to `word`; the first of them where several are. Empty when there
+// are no candidates.
 std::string Nearest(std::string_view word, const std::vector<std::string>& candidates);
 
-// "30" (seconds), "30s", "2m", "1h", "500ms", "10us", "1.5s", in ns. nullopt when it is none or does not fit.
+// "30" (seconds), "30s", "2m", "1h", "500ms", "10us", "1.5s", in ns. nullopt when it is none or
+// does not fit.
 std::optional<uint64_t> ParseDuration(std::string_view text);
 
 // The valid duration that was probably meant: "10sec" gives "10s".
@@ -50,9 +55,6 @@ std::string NearestDuration(std::string_view text);
 
 // A duration as ParseDuration reads it, in the largest unit that keeps it whole: "30s", "1500ms".
 std::string DurationText(uint64_t duration_ns);
-
-// `word` as a POSIX shell takes it: quoted where that is needed.
-std::string ShellQuoted(std::string_view word);
 
 std::string Joined(const std::vector<std::string>& words, std::string_view separator);
 

@@ -5,6 +5,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fmt/format.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
 #include <string.h>
@@ -14,8 +15,6 @@
 
 #include <charconv>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "userspace/process/proc_files.h"
 
@@ -41,7 +40,8 @@ constexpr Capability kSysAdmin = {CAP_SYS_ADMIN, "CAP_SYS_ADMIN"};
 constexpr std::string_view kAllCapabilities =
     "cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search,cap_checkpoint_restore,cap_syslog";
 
-// --- reading ---------------------------------------------------------------------------------------------------------
+// --- reading
+// ---------------------------------------------------------------------------------------------------------
 
 std::string FirstLine(const std::string& path) {
   const auto text = ReadProcFile(path, 4096);
@@ -61,8 +61,8 @@ std::string LinkTarget(const std::string& path) {
   return size > 0 ? std::string(target, size) : "";
 }
 
-// "pid:[4026531836]" of a link in /proc/PID/ns. Where it cannot be read the namespace is taken for the initial one: no
-// advice is better than wrong advice.
+// "pid:[4026531836]" of a link in /proc/PID/ns. Where it cannot be read the namespace is taken for
+// the initial one: no advice is better than wrong advice.
 bool IsNamespace(const std::string& link, uint64_t inode) {
   const std::string target = LinkTarget(link);
   const size_t open = target.find('[');
@@ -90,7 +90,8 @@ std::vector<std::string> WordsOf(const std::string& nul_separated) {
   return words;
 }
 
-// --- asking the kernel -----------------------------------------------------------------------------------------------
+// --- asking the kernel
+// -----------------------------------------------------------------------------------------------
 
 // Closes itself; negative is none.
 class Fd {
@@ -110,30 +111,45 @@ class Fd {
 };
 
 constexpr bpf_insn Move(int to, int value) {
-  return {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = static_cast<__u8>(to), .src_reg = 0, .off = 0, .imm = value};
+  return {.code = BPF_ALU64 | BPF_MOV | BPF_K,
+          .dst_reg = static_cast<__u8>(to),
+          .src_reg = 0,
+          .off = 0,
+          .imm = value};
 }
 constexpr bpf_insn Copy(int to, int from) {
-  return {.code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = static_cast<__u8>(to), .src_reg = static_cast<__u8>(from),
-          .off = 0, .imm = 0};
+  return {.code = BPF_ALU64 | BPF_MOV | BPF_X,
+          .dst_reg = static_cast<__u8>(to),
+          .src_reg = static_cast<__u8>(from),
+          .off = 0,
+          .imm = 0};
 }
 constexpr bpf_insn Load64(int to, int from, int offset) {
-  return {.code = BPF_LDX | BPF_MEM | BPF_DW, .dst_reg = static_cast<__u8>(to), .src_reg = static_cast<__u8>(from),
-          .off = static_cast<__s16>(offset), .imm = 0};
+  return {.code = BPF_LDX | BPF_MEM | BPF_DW,
+          .dst_reg = static_cast<__u8>(to),
+          .src_reg = static_cast<__u8>(from),
+          .off = static_cast<__s16>(offset),
+          .imm = 0};
 }
 constexpr bpf_insn Call(int helper) {
   return {.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = helper};
 }
-constexpr bpf_insn Exit() { return {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}; }
+constexpr bpf_insn Exit() {
+  return {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0};
+}
 
 // Returns 0 or the errno.
 int LoadOnSchedSwitch(int btf_id, const std::vector<bpf_insn>& code) {
   LIBBPF_OPTS(bpf_prog_load_opts, options);
   options.expected_attach_type = BPF_TRACE_RAW_TP;
   options.attach_btf_id = btf_id;
-  return Fd(bpf_prog_load(BPF_PROG_TYPE_TRACING, "probe", "GPL", code.data(), code.size(), &options)).error();
+  return Fd(bpf_prog_load(BPF_PROG_TYPE_TRACING, "probe", "GPL", code.data(), code.size(),
+                          &options))
+      .error();
 }
 
-// A map with a value of 8 bytes in each thread; it needs a BTF object that says so. Negative errno when it cannot be.
+// A map with a value of 8 bytes in each thread; it needs a BTF object that says so. Negative errno
+// when it cannot be.
 int MakeTaskStorage() {
   btf* types = btf__new_empty();
   if (!types) return -errno;
@@ -155,14 +171,22 @@ int MakeTaskStorage() {
 int ProbeTaskStorage(int btf_id) {
   const Fd map(MakeTaskStorage());
   if (!map.ok()) return map.error();
-  return LoadOnSchedSwitch(
-      btf_id, {Load64(BPF_REG_2, BPF_REG_1, 8),  // prev
-               {.code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD, .off = 0, .imm = map.get()},
-               {},
-               Move(BPF_REG_3, 0), Move(BPF_REG_4, 0), Call(BPF_FUNC_task_storage_get), Move(BPF_REG_0, 0), Exit()});
+  return LoadOnSchedSwitch(btf_id, {Load64(BPF_REG_2, BPF_REG_1, 8),  // prev
+                                    {.code = BPF_LD | BPF_DW | BPF_IMM,
+                                     .dst_reg = BPF_REG_1,
+                                     .src_reg = BPF_PSEUDO_MAP_FD,
+                                     .off = 0,
+                                     .imm = map.get()},
+                                    {},
+                                    Move(BPF_REG_3, 0),
+                                    Move(BPF_REG_4, 0),
+                                    Call(BPF_FUNC_task_storage_get),
+                                    Move(BPF_REG_0, 0),
+                                    Exit()});
 }
 
-// --- judging ---------------------------------------------------------------------------------------------------------
+// --- judging
+// ---------------------------------------------------------------------------------------------------------
 
 bool Holds(const MachineFacts& machine, Capability capability) {
   return machine.initial_user_namespace && (machine.capabilities >> capability.number & 1);
@@ -171,60 +195,53 @@ bool HoldsOrAdmin(const MachineFacts& machine, Capability capability) {
   return Holds(machine, capability) || Holds(machine, kSysAdmin);
 }
 
-// A word as a shell takes it.
-std::string Quoted(const std::string& word) {
-  if (!word.empty() && word.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=+@%") ==
-                           std::string::npos) {
-    return word;
-  }
-  std::string quoted = "'";
-  for (const char c : word) {
-    if (c == '\'') {
-      quoted += "'\\''";
-    } else {
-      quoted += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
-    }
-  }
-  return quoted + "'";
-}
-
 // This very command, as root.
 std::string SudoLine(const MachineFacts& machine) {
-  std::string line = "sudo " + Quoted(machine.executable);
-  for (size_t i = 1; i < machine.command_line.size(); ++i) line += " " + Quoted(machine.command_line[i]);
+  std::string line = "sudo " + ShellQuoted(machine.executable);
+  for (size_t i = 1; i < machine.command_line.size(); ++i)
+    line += " " + ShellQuoted(machine.command_line[i]);
   return line;
 }
 
 std::string SetcapLine(const MachineFacts& machine) {
-  return fmt::format("sudo setcap {}+ep {}", kAllCapabilities, Quoted(machine.executable));
+  return fmt::format("sudo setcap {}+ep {}", kAllCapabilities, ShellQuoted(machine.executable));
 }
 
 std::string RightsRemedy(const MachineFacts& machine) {
   if (!machine.initial_user_namespace) {
-    return "run it outside of this user namespace (for a container: not rootless, --privileged or --cap-add BPF,PERFMON,SYS_PTRACE)";
+    return "run it outside of this user namespace (for a container: not rootless, --privileged or "
+           "--cap-add BPF,PERFMON,SYS_PTRACE)";
   }
-  return fmt::format("run it as root: {}  or give it the rights once: {}", SudoLine(machine), SetcapLine(machine));
+  return fmt::format("run it as root: {}  or give it the rights once: {}", SudoLine(machine),
+                     SetcapLine(machine));
 }
 
-std::string NoBtf(const MachineFacts& machine) { return fmt::format("this kernel has no BTF ({})", machine.btf_path); }
+std::string NoBtf(const MachineFacts& machine) {
+  return fmt::format("this kernel has no BTF ({})", machine.btf_path);
+}
 constexpr std::string_view kBtfRemedy =
-    "install a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian 12, Ubuntu 22.04 and RHEL 9 have it (apt install linux-image-amd64), and reboot";
+    "install a kernel with CONFIG_DEBUG_INFO_BTF=y, as Debian 12, Ubuntu 22.04 and RHEL 9 have it "
+    "(apt install linux-image-amd64), and reboot";
 
 bool Refused(int error) { return error == EPERM || error == EACCES; }
 
 // Which of the two refuses bpf(), when the rights are there; "" when neither explains it.
 std::string SeccompOrLockdown(const MachineFacts& machine, const BpfFacts& bpf) {
-  if (machine.lockdown == "confidentiality") return "kernel lockdown (confidentiality) refuses bpf()";
+  if (machine.lockdown == "confidentiality")
+    return "kernel lockdown (confidentiality) refuses bpf()";
   if (machine.seccomp_mode.value_or(0) != 0 && Refused(bpf.map)) {
-    return fmt::format("seccomp refuses bpf() (Seccomp: {} in {})", *machine.seccomp_mode, "/proc/self/status");
+    return fmt::format("seccomp refuses bpf() (Seccomp: {} in {})", *machine.seccomp_mode,
+                       "/proc/self/status");
   }
   return "";
 }
 std::string SeccompOrLockdownRemedy(const MachineFacts& machine) {
   if (machine.lockdown == "confidentiality") {
-    return "boot with lockdown=integrity or lockdown=none on the kernel's command line (/sys/kernel/security/lockdown)";
+    return "boot with lockdown=integrity or lockdown=none on the kernel's command line "
+           "(/sys/kernel/security/lockdown)";
   }
-  return "allow bpf() in the profile: seccompProfile RuntimeDefault with CAP_BPF added, or docker run --security-opt seccomp=unconfined";
+  return "allow bpf() in the profile: seccompProfile RuntimeDefault with CAP_BPF added, or docker "
+         "run --security-opt seccomp=unconfined";
 }
 
 Requirement Ok(std::string name, std::string found) {
@@ -233,14 +250,18 @@ Requirement Ok(std::string name, std::string found) {
 
 Requirement Btf(const MachineFacts& machine) {
   if (machine.has_btf) return Ok("kernel BTF", machine.btf_path);
-  return {"kernel BTF", RequirementState::kMissing, NoBtf(machine), "no kernel program can be loaded", std::string(kBtfRemedy)};
+  return {"kernel BTF", RequirementState::kMissing, NoBtf(machine),
+          "no kernel program can be loaded", std::string(kBtfRemedy)};
 }
 
 Requirement Rights(const MachineFacts& machine) {
   const auto missing = MissingCapabilities(machine);
-  if (missing.empty()) return Ok("rights to load programs", Holds(machine, kBpf) ? "CAP_BPF, CAP_PERFMON" : "CAP_SYS_ADMIN");
+  if (missing.empty())
+    return Ok("rights to load programs",
+              Holds(machine, kBpf) ? "CAP_BPF, CAP_PERFMON" : "CAP_SYS_ADMIN");
   return {"rights to load programs", RequirementState::kMissing,
-          fmt::format("missing {}{}", fmt::join(missing, ", "), machine.initial_user_namespace ? "" : " outside of this user namespace"),
+          fmt::format("missing {}{}", fmt::join(missing, ", "),
+                      machine.initial_user_namespace ? "" : " outside of this user namespace"),
           "nothing can be attached", RightsRemedy(machine)};
 }
 
@@ -249,21 +270,25 @@ Requirement BpfCall(const MachineFacts& machine, const BpfFacts& bpf) {
   if (bpf.map == 0 && bpf.program == 0) return Ok(name, "maps and programs can be made");
   const std::string who = SeccompOrLockdown(machine, bpf);
   const int error = bpf.map ? bpf.map : bpf.program;
-  if (!who.empty()) return {name, RequirementState::kMissing, who, "nothing can be attached", SeccompOrLockdownRemedy(machine)};
+  if (!who.empty())
+    return {name, RequirementState::kMissing, who, "nothing can be attached",
+            SeccompOrLockdownRemedy(machine)};
   const bool rights = !MissingCapabilities(machine).empty();
-  return {name, RequirementState::kMissing, fmt::format("the kernel refuses it: {}", strerror(error)),
-          "nothing can be attached", rights ? "see the rights above" : "look at dmesg and at the kernel's security modules"};
+  return {name, RequirementState::kMissing,
+          fmt::format("the kernel refuses it: {}", strerror(error)), "nothing can be attached",
+          rights ? "see the rights above" : "look at dmesg and at the kernel's security modules"};
 }
 
 // What a feature test says, once programs can be loaded at all.
-Requirement Feature(std::string name, std::string found, const MachineFacts& machine, const BpfFacts& bpf, int error,
-                    std::string since) {
+Requirement Feature(std::string name, std::string found, const MachineFacts& machine,
+                    const BpfFacts& bpf, int error, std::string since) {
   if (error == 0) return Ok(std::move(name), std::move(found));
   if (bpf.map || bpf.program || !machine.has_btf) {
-    return {std::move(name), RequirementState::kMissing, "not known: no program can be loaded here", "nothing can be attached",
-            "see above"};
+    return {std::move(name), RequirementState::kMissing, "not known: no program can be loaded here",
+            "nothing can be attached", "see above"};
   }
-  return {std::move(name), RequirementState::kMissing, fmt::format("{}: {}", machine.kernel_release, strerror(error)),
+  return {std::move(name), RequirementState::kMissing,
+          fmt::format("{}: {}", machine.kernel_release, strerror(error)),
           "offcpu cannot be recorded", fmt::format("use Linux {} or newer", since)};
 }
 
@@ -274,26 +299,32 @@ Requirement OtherUsers(const MachineFacts& machine) {
   }
   const std::string name = "other users' processes";
   if (missing.empty()) return Ok(name, "CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH");
-  return {name, RequirementState::kDegraded, fmt::format("missing {}", fmt::join(missing, ", ")),
-          "processes of other users: no names in user stacks, no stacks of threads that waited before", RightsRemedy(machine)};
+  return {
+      name, RequirementState::kDegraded, fmt::format("missing {}", fmt::join(missing, ", ")),
+      "processes of other users: no names in user stacks, no stacks of threads that waited before",
+      RightsRemedy(machine)};
 }
 
 Requirement DeletedFiles(const MachineFacts& machine) {
   const std::string name = "replaced and deleted files";
-  if (HoldsOrAdmin(machine, kCheckpointRestore)) return Ok(name, "/proc/PID/map_files can be opened");
+  if (HoldsOrAdmin(machine, kCheckpointRestore))
+    return Ok(name, "/proc/PID/map_files can be opened");
   return {name, RequirementState::kDegraded, "missing CAP_CHECKPOINT_RESTORE",
-          "a program or library that was replaced on disk since it started has no names", RightsRemedy(machine)};
+          "a program or library that was replaced on disk since it started has no names",
+          RightsRemedy(machine)};
 }
 
 Requirement KernelSymbols(const MachineFacts& machine) {
   const std::string name = "kernel symbols";
   const int restrict_level = machine.kptr_restrict.value_or(0);
   if (restrict_level >= 2) {
-    return {name, RequirementState::kDegraded, fmt::format("kernel symbols are hidden (kptr_restrict={})", restrict_level),
+    return {name, RequirementState::kDegraded,
+            fmt::format("kernel symbols are hidden (kptr_restrict={})", restrict_level),
             "kernel frames are addresses", "sudo sysctl kernel.kptr_restrict=1"};
   }
   if (!Holds(machine, kSyslog) && !Holds(machine, kSysAdmin)) {
-    return {name, RequirementState::kDegraded, "missing CAP_SYSLOG", "kernel frames are addresses", RightsRemedy(machine)};
+    return {name, RequirementState::kDegraded, "missing CAP_SYSLOG", "kernel frames are addresses",
+            RightsRemedy(machine)};
   }
   return Ok(name, fmt::format("kptr_restrict={}", restrict_level));
 }
@@ -302,14 +333,17 @@ Requirement PidNamespaceFact(const MachineFacts& machine) {
   const std::string name = "pid namespace";
   if (machine.initial_pid_namespace) return Ok(name, "the host's");
   return {name, RequirementState::kDegraded, "our own",
-          "only processes of this pid namespace can be recorded", "hostPID: true in the pod, or docker run --pid host"};
+          "only processes of this pid namespace can be recorded",
+          "hostPID: true in the pod, or docker run --pid host"};
 }
 
 Requirement Statistics(const BpfFacts& bpf) {
   const std::string name = "cost figures";
   if (bpf.statistics == 0) return Ok(name, "the kernel measures the time of programs");
-  return {name, RequirementState::kDegraded, fmt::format("BPF run-time statistics cannot be had: {}", strerror(bpf.statistics)),
-          "the summary does not say what the kernel side cost", "run as root (CAP_SYS_ADMIN), or sudo sysctl kernel.bpf_stats_enabled=1"};
+  return {name, RequirementState::kDegraded,
+          fmt::format("BPF run-time statistics cannot be had: {}", strerror(bpf.statistics)),
+          "the summary does not say what the kernel side cost",
+          "run as root (CAP_SYS_ADMIN), or sudo sysctl kernel.bpf_stats_enabled=1"};
 }
 
 // "6.1.0-50" is newer than or equal to 5.11.
@@ -321,9 +355,12 @@ bool KernelAtLeast(const std::string& release, unsigned wanted_major, unsigned w
 
 Requirement LockedMemory(const MachineFacts& machine) {
   const std::string name = "locked memory";
-  if (KernelAtLeast(machine.kernel_release, 5, 11)) return Ok(name, "not limited by ulimit -l on this kernel");
-  if (!machine.memlock_bytes || Holds(machine, {CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE"})) return Ok(name, "unlimited");
-  return {name, RequirementState::kDegraded, fmt::format("ulimit -l is {} KiB", *machine.memlock_bytes / 1024),
+  if (KernelAtLeast(machine.kernel_release, 5, 11))
+    return Ok(name, "not limited by ulimit -l on this kernel");
+  if (!machine.memlock_bytes || Holds(machine, {CAP_SYS_RESOURCE, "CAP_SYS_RESOURCE"}))
+    return Ok(name, "unlimited");
+  return {name, RequirementState::kDegraded,
+          fmt::format("ulimit -l is {} KiB", *machine.memlock_bytes / 1024),
           "maps of a larger size cannot be made", "ulimit -l unlimited"};
 }
 
@@ -344,9 +381,11 @@ MachineFacts ReadMachineFacts(const MachinePaths& paths) {
   facts.initial_user_namespace = IsNamespace(paths.proc + "/self/ns/user", kInitialUserNamespace);
   facts.executable = LinkTarget(paths.proc + "/self/exe");
   if (facts.executable.empty()) facts.executable = "stallscope";
-  if (const auto line = ReadProcFile(paths.proc + "/self/cmdline", 1u << 20); line.ok()) facts.command_line = WordsOf(*line);
+  if (const auto line = ReadProcFile(paths.proc + "/self/cmdline", 1u << 20); line.ok())
+    facts.command_line = WordsOf(*line);
   rlimit limit;
-  if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) facts.memlock_bytes = limit.rlim_cur;
+  if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+    facts.memlock_bytes = limit.rlim_cur;
   return facts;
 }
 
@@ -356,16 +395,18 @@ BpfFacts ProbeBpf() {
   BpfFacts facts;
   facts.map = Fd(bpf_map_create(BPF_MAP_TYPE_ARRAY, "probe", 4, 4, 1, nullptr)).error();
   const std::vector<bpf_insn> nothing = {Move(BPF_REG_0, 0), Exit()};
-  facts.program =
-      Fd(bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "probe", "GPL", nothing.data(), nothing.size(), nullptr)).error();
+  facts.program = Fd(bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "probe", "GPL", nothing.data(),
+                                   nothing.size(), nullptr))
+                      .error();
   const int btf_id = libbpf_find_vmlinux_btf_id("sched_switch", BPF_TRACE_RAW_TP);
   if (btf_id < 0) {
     facts.tp_btf = facts.task_storage = facts.user_stack = -btf_id;
   } else {
     facts.tp_btf = LoadOnSchedSwitch(btf_id, nothing);
     facts.task_storage = ProbeTaskStorage(btf_id);
-    facts.user_stack = LoadOnSchedSwitch(btf_id, {Load64(BPF_REG_6, BPF_REG_1, 8), Copy(BPF_REG_1, BPF_REG_6),
-                                                  Call(BPF_FUNC_task_pt_regs), Move(BPF_REG_0, 0), Exit()});
+    facts.user_stack =
+        LoadOnSchedSwitch(btf_id, {Load64(BPF_REG_6, BPF_REG_1, 8), Copy(BPF_REG_1, BPF_REG_6),
+                                   Call(BPF_FUNC_task_pt_regs), Move(BPF_REG_0, 0), Exit()});
   }
   facts.statistics = Fd(bpf_enable_stats(BPF_STATS_RUN_TIME)).error();
   libbpf_set_print(print);
@@ -385,7 +426,8 @@ std::vector<Requirement> CheckRequirements(const MachineFacts& machine, const Bp
           Rights(machine),
           BpfCall(machine, bpf),
           Feature("sched tracepoints", "tp_btf", machine, bpf, bpf.tp_btf, "5.5"),
-          Feature("per-thread storage", "task storage in tracing programs", machine, bpf, bpf.task_storage, "5.11"),
+          Feature("per-thread storage", "task storage in tracing programs", machine, bpf,
+                  bpf.task_storage, "5.11"),
           Feature("user stacks", "bpf_task_pt_regs", machine, bpf, bpf.user_stack, "5.15"),
           OtherUsers(machine),
           DeletedFiles(machine),
@@ -402,16 +444,20 @@ bool CanRecord(const std::vector<Requirement>& requirements) {
   return true;
 }
 
-absl::Status ExplainLoadFailure(const absl::Status& failure, const MachineFacts& machine, const BpfFacts& bpf) {
+absl::Status ExplainLoadFailure(const absl::Status& failure, const MachineFacts& machine,
+                                const BpfFacts& bpf) {
   const auto lines = [](std::string_view what, std::string_view remedy) {
     return absl::FailedPreconditionError(fmt::format("{}\n{}", what, remedy));
   };
   if (const auto missing = MissingCapabilities(machine); !missing.empty()) {
-    return lines(fmt::format("missing {}{}", fmt::join(missing, ", "), machine.initial_user_namespace ? "" : " outside of this user namespace"),
-                 RightsRemedy(machine));
+    return lines(
+        fmt::format("missing {}{}", fmt::join(missing, ", "),
+                    machine.initial_user_namespace ? "" : " outside of this user namespace"),
+        RightsRemedy(machine));
   }
   if (!machine.has_btf) return lines(NoBtf(machine), kBtfRemedy);
-  if (const std::string who = SeccompOrLockdown(machine, bpf); !who.empty()) return lines(who, SeccompOrLockdownRemedy(machine));
+  if (const std::string who = SeccompOrLockdown(machine, bpf); !who.empty())
+    return lines(who, SeccompOrLockdownRemedy(machine));
   for (const Requirement& requirement : CheckRequirements(machine, bpf)) {
     if (requirement.state == RequirementState::kMissing) {
       return lines(fmt::format("{}: {}", requirement.name, requirement.found), requirement.remedy);
@@ -422,7 +468,8 @@ absl::Status ExplainLoadFailure(const absl::Status& failure, const MachineFacts&
   for (char& c : why) {
     if (static_cast<unsigned char>(c) < 0x20) c = ' ';
   }
-  if (failure.code() == absl::StatusCode::kResourceExhausted) return lines(why, "there is not enough memory for the kernel maps: a smaller --stacks");
+  if (failure.code() == absl::StatusCode::kResourceExhausted)
+    return lines(why, "there is not enough memory for the kernel maps: a smaller --stacks");
   return lines(why, "run it again with -v, which shows what the kernel said");
 }
 
@@ -430,6 +477,25 @@ absl::Status ExplainLoadFailure(const absl::Status& failure) {
   return ExplainLoadFailure(failure, ReadMachineFacts(), ProbeBpf());
 }
 
-std::string LibbpfVersion() { return fmt::format("{}.{}", libbpf_major_version(), libbpf_minor_version()); }
+std::string ShellQuoted(std::string_view word) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:,=+@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string_view::npos) {
+    return std::string(word);
+  }
+  std::string quoted = "'";
+  for (const char c : word) {
+    if (c == '\'') {
+      quoted += "'\\''";
+    } else {
+      quoted += static_cast<unsigned char>(c) < 0x20 ? '?' : c;
+    }
+  }
+  return quoted + "'";
+}
+
+std::string LibbpfVersion() {
+  return fmt::format("{}.{}", libbpf_major_version(), libbpf_minor_version());
+}
 
 }  // namespace stallscope

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What recording needs of a machine, and what this one offers. Reading (/proc, /sys, attempts at bpf(2)) gives facts;
-// judging facts is pure, so that tests can be any machine.
+// What recording needs of a machine, and what this one offers. Reading (/proc, /sys, attempts at
+// bpf(2)) gives facts; judging facts is pure, so that tests can be any machine.
 #pragma once
+
+#include <absl/status/status.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <absl/status/status.h>
 
 namespace stallscope {
 
@@ -21,18 +21,18 @@ struct MachinePaths {
 
 // What the files say. nullopt: the file could not be read.
 struct MachineFacts {
-  std::string kernel_release;                    // "6.1.0-50-amd64"
-  uint64_t capabilities = 0;                     // CapEff of this process
-  std::optional<uint32_t> seccomp_mode;          // 0 off, 1 strict, 2 filter
-  std::string lockdown;                          // "none", "integrity", "confidentiality"; "" where there is none
+  std::string kernel_release;            // "6.1.0-50-amd64"
+  uint64_t capabilities = 0;             // CapEff of this process
+  std::optional<uint32_t> seccomp_mode;  // 0 off, 1 strict, 2 filter
+  std::string lockdown;  // "none", "integrity", "confidentiality"; "" where there is none
   std::optional<int> kptr_restrict;
-  std::optional<uint64_t> memlock_bytes;         // nullopt: unlimited
-  bool has_btf = false;                          // sys/kernel/btf/vmlinux can be read
+  std::optional<uint64_t> memlock_bytes;  // nullopt: unlimited
+  bool has_btf = false;                   // sys/kernel/btf/vmlinux can be read
   bool initial_pid_namespace = true;
   bool initial_user_namespace = true;
-  std::string btf_path;                          // what was looked for
-  std::string executable;                        // of this process
-  std::vector<std::string> command_line;         // of this process
+  std::string btf_path;                   // what was looked for
+  std::string executable;                 // of this process
+  std::vector<std::string> command_line;  // of this process
 };
 
 MachineFacts ReadMachineFacts(const MachinePaths& paths = {});
@@ -64,13 +64,19 @@ std::vector<Requirement> CheckRequirements(const MachineFacts& machine, const Bp
 // True when no requirement is missing: offcpu can be recorded.
 bool CanRecord(const std::vector<Requirement>& requirements);
 
-// Names of the capabilities of `wanted` that are not in `held`: "CAP_BPF", "CAP_PERFMON".
+// Those of CAP_BPF and CAP_PERFMON that this process does not have; CAP_SYS_ADMIN stands for both.
 std::vector<std::string> MissingCapabilities(const MachineFacts& machine);
 
-// Why the programs could not be loaded or attached, in two lines: what this machine lacks, and what to do. `failure` is
-// the status of Ledger::Load or Attach. Always absl::StatusCode::kFailedPrecondition.
-absl::Status ExplainLoadFailure(const absl::Status& failure, const MachineFacts& machine, const BpfFacts& bpf);
+// Why the programs could not be loaded or attached, in two lines: what this machine lacks, and what
+// to do. `failure` is the status of Ledger::Load or Attach. Always
+// absl::StatusCode::kFailedPrecondition.
+absl::Status ExplainLoadFailure(const absl::Status& failure, const MachineFacts& machine,
+                                const BpfFacts& bpf);
 absl::Status ExplainLoadFailure(const absl::Status& failure);  // on this machine
+
+// `word` as a POSIX shell takes it, for the lines that a remedy says to type: quoted where that is
+// needed, control bytes replaced.
+std::string ShellQuoted(std::string_view word);
 
 // "1.1"
 std::string LibbpfVersion();

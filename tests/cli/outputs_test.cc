@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/cli/outputs.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <thread>
+
+#include "tests/cli/scratch_directory.h"
+#include "userspace/cli/words.h"
+
+namespace stallscope {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::StartsWith;
+
+TEST(Outputs, NamesOfFiles) {
+  EXPECT_EQ(PathOfEvent("d.x/x.folded", "offcpu"), "d.x/x.offcpu.folded");
+  EXPECT_EQ(PathOfEvent("x", "offcpu"), "x.offcpu");
+  EXPECT_EQ(PathOfEvent("-", "offcpu"), "-");
+  EXPECT_EQ(FormatOfPath("a.b/c"), std::nullopt);
+  EXPECT_EQ(FormatOfPath("a.b/c.json"), Format::kJson);
+  EXPECT_EQ(FormatOfPath("folded"), std::nullopt);
+}
+
+TEST(Outputs, SeveralEventsSplitFoldedFilesOnly) {
+  const std::vector<Output> wanted = {{"x.folded", Format::kFolded, ""},
+                                      {"x.html", Format::kHtml, ""}};
+  EXPECT_THAT(PlanOutputs(wanted, {"offcpu"}),
+              ElementsAre(Output{"x.folded", Format::kFolded, "offcpu"},
+                          Output{"x.html", Format::kHtml, ""}));
+  EXPECT_THAT(PlanOutputs(wanted, {"offcpu", "tcp"}),
+              ElementsAre(Output{"x.offcpu.folded", Format::kFolded, "offcpu"},
+                          Output{"x.tcp.folded", Format::kFolded, "tcp"},
+                          Output{"x.html", Format::kHtml, ""}));
+}
+
+TEST(Outputs, DefaultNames) {
+  const int64_t time = 1795252500'000'000'000;
+  EXPECT_THAT(
+      DefaultOutputs("etcd", 4242, time, std::nullopt),
+      ElementsAre(Output{"stallscope-etcd-4242-20261121T091500Z.html", Format::kHtml, ""},
+                  Output{"stallscope-etcd-4242-20261121T091500Z.folded", Format::kFolded, ""}));
+  EXPECT_EQ(DefaultOutputs("../a b;\n", std::nullopt, time, Format::kRaw)[0].path,
+            "stallscope-_._a_b__-20261121T091500Z.raw");
+}
+
+TEST(Outputs, WritesWholeAndReplaces) {
+  ScratchDirectory dir;
+  ASSERT_TRUE(WriteWhole(dir / "x", "one").ok());
+  ASSERT_TRUE(WriteWhole(dir / "x", "two").ok());
+  EXPECT_EQ(dir.Get("x"), "two");
+  EXPECT_THAT(dir.Entries(), ElementsAre("x"));
+}
+
+TEST(Outputs, ReplacesALinkAndNotWhatItPointsTo) {
+  ScratchDirectory dir;
+  dir.Put("precious", "kept");
+  dir.Link("x", dir / "precious");
+  ASSERT_TRUE(WriteWhole(dir / "x", "new").ok());
+  EXPECT_EQ(dir.Get("precious"), "kept");
+  EXPECT_EQ(dir.Get("x"), "new");
+}
+
+TEST(Outputs, WritesIntoAFifo) {
+  ScratchDirectory dir;
+  ASSERT_EQ(mkfifo((dir / "fifo").c_str(), 0600), 0);
+  EXPECT_TRUE(CheckWritable(Output{dir / "fifo", Format::kFolded, ""}).ok());
+  std::string got;
+  std::thread reader([&] { got = dir.Get("fifo"); });
+  EXPECT_TRUE(WriteWhole(dir / "fifo", "through").ok());
+  reader.join();
+  EXPECT_EQ(got, "through");
+  struct stat info;
+  ASSERT_EQ(stat((dir / "fifo").c_str(), &info), 0);
+  EXPECT_TRUE(S_ISFIFO(info.st_mode));
+}
+
+TEST(Outputs, CheckLeavesNothingBehind) {
+  ScratchDirectory dir;
+  EXPECT_TRUE(CheckWritable(Output{dir / "x.html", Format::kHtml, ""}).ok());
+  EXPECT_THAT(dir.Entries(), IsEmpty());
+}
+
+TEST(Outputs, CheckSaysThePathAndTheErrno) {
+  ScratchDirectory dir;
+  dir.Put("file", "");
+  const auto message = [](const std::string& path) {
+    const absl::Status status = CheckWritable({Output{path, Format::kHtml, ""}});
+    EXPECT_EQ(ExitCodeOf(status), kExitFailed) << path;
+    return std::string(status.message());
+  };
+  EXPECT_THAT(message(dir / "no/x.html"),
+              StartsWith(dir / "no/x.html: No such file or directory\n"));
+  EXPECT_THAT(message(dir / "file/x.html"), StartsWith(dir / "file/x.html: Not a directory\n"));
+  EXPECT_THAT(message(dir.path()), StartsWith(dir.path() + ": Is a directory\n"));
+  EXPECT_THAT(message("/proc/self/x.html"), StartsWith("/proc/self/x.html: "));
+  EXPECT_THAT(message(dir / std::string(300, 'x')), HasSubstr("File name too long"));
+}
+
+Recording SmallRecording() {
+  Recording recording;
+  recording.events.push_back({"offcpu", {{"time", "ns"}}, {}, "test"});
+  return recording;
+}
+
+Profile SmallProfile() {
+  Profile profile;
+  profile.frames = {{.name = "main"}};
+  EventProfile event{"offcpu", {{"time", "ns"}}, {}, "test"};
+  event.samples.push_back(
+      {.comm = "app", .frames = {0}, .reason = "futex", .labels = {}, .values = {2'000'000}});
+  profile.events.push_back(event);
+  return profile;
+}
+
+TEST(Outputs, RendersByFormat) {
+  ScratchDirectory dir;
+  const std::vector<Output> outputs = {{dir / "x.folded", Format::kFolded, "offcpu"},
+                                       {dir / "x.json", Format::kJson, ""},
+                                       {dir / "x.html", Format::kHtml, ""},
+                                       {dir / "x.raw", Format::kRaw, ""}};
+  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(), outputs, {});
+  EXPECT_TRUE(report.status.ok()) << report.status;
+  EXPECT_EQ(report.paths.size(), 4u);
+  EXPECT_EQ(dir.Get("x.folded"), "app;main;[futex] 2000\n");
+  EXPECT_EQ(dir.Get("x.json").front(), '{');
+  EXPECT_THAT(dir.Get("x.html"), HasSubstr("<html"));
+  EXPECT_FALSE(dir.Get("x.raw").empty());
+  EXPECT_FALSE(Render(SmallRecording(), SmallProfile(), {"x", Format::kFolded, "tcp"}).ok());
+}
+
+TEST(Outputs, AFailureAtTheEndIsRescued) {
+  ScratchDirectory dir;
+  ScratchDirectory shelter;
+  // The first shelter takes nothing either.
+  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(),
+                                          {{dir / "gone/x.folded", Format::kFolded, "offcpu"}},
+                                          {dir / "gone", shelter.path()});
+  EXPECT_EQ(ExitCodeOf(report.status), kExitFailed);
+  ASSERT_EQ(report.paths.size(), 1u);
+  EXPECT_THAT(std::string(report.status.message()),
+              StartsWith(dir / "gone/x.folded: No such file or directory\nthe result is in " +
+                         report.paths[0]));
+  ASSERT_THAT(shelter.Entries(), testing::SizeIs(1));
+  EXPECT_EQ(shelter.Get(shelter.Entries()[0]), "app;main;[futex] 2000\n");
+}
+
+TEST(Outputs, WithoutShelterTheLossIsSaid) {
+  ScratchDirectory dir;
+  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(),
+                                          {{dir / "gone/x.folded", Format::kFolded, "offcpu"}}, {});
+  EXPECT_THAT(std::string(report.status.message()), HasSubstr("the result is lost"));
+  EXPECT_THAT(report.paths, IsEmpty());
+}
+
+TEST(Outputs, AFullDeviceIsAFailure) {
+  if (access("/dev/full", W_OK) != 0) GTEST_SKIP() << "no /dev/full";
+  const absl::Status status = WriteWhole("/dev/full", "x");
+  EXPECT_THAT(std::string(status.message()), StartsWith("/dev/full: No space left on device"));
+}
+
+// A file system of a few pages: what was there before stays, and no temporary file does.
+TEST(Outputs, AFullDiskKeepsTheOldFile) {
+  ScratchDirectory dir;
+  if (mount("none", dir.path().c_str(), "tmpfs", 0, "size=64k") != 0)
+    GTEST_SKIP() << "cannot mount: " << strerror(errno);
+  dir.Put("x", "old");
+  const absl::Status status = WriteWhole(dir / "x", std::string(1u << 20, 'x'));
+  EXPECT_THAT(std::string(status.message()), StartsWith(dir / "x" + ": No space left on device"));
+  EXPECT_EQ(dir.Get("x"), "old");
+  EXPECT_THAT(dir.Entries(), ElementsAre("x"));
+
+  ASSERT_EQ(mount("none", dir.path().c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  EXPECT_THAT(std::string(CheckWritable(Output{dir / "y", Format::kRaw, ""}).message()),
+              StartsWith(dir / "y" + ": Read-only file system"));
+  umount(dir.path().c_str());
+}
+
+}  // namespace
+}  // namespace stallscope
