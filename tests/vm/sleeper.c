@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sleeps 50 ms at a time in nap(), until SIGTERM; then writes "naps nanoseconds" as its own clock saw them. The system
-// call is inline, so the caller of nap() stands in the stack whatever the C library was built with.
+// Sleeps 50 ms at a time in nap(), until SIGTERM; then writes "naps nanoseconds" as its own clock
+// saw them. The system call is inline, so the caller of nap() stands in the stack whatever the C
+// library was built with.
 #include <signal.h>
 #include <stdio.h>
 #include <sys/syscall.h>
