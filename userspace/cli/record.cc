@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -171,6 +172,7 @@ class Recorder {
       alive_.insert(target.pid);
     }
     collector.follow_children = options_.children;
+    collector.from_exec = child_ != nullptr;
     if (options_.target.kind == TargetSelector::Kind::kComm) collector.wanted_comm = options_.target.comm;
     const bool growing = options_.children || options_.target.kind == TargetSelector::Kind::kComm ||
                          options_.target.kind == TargetSelector::Kind::kCgroup;
@@ -271,6 +273,8 @@ class Recorder {
     Recording recording;
     recording.tool_version = ToolVersion();
     recording.target = TargetText();
+    utsname system;
+    if (uname(&system) == 0) recording.machine = system.machine;
     recording.start_unix_ns = start_unix_ns_;
     const auto interrupted = [this] { return signals_.Count() > 1; };
     status = offcpu_->Fill(&recording, interrupted);

@@ -123,6 +123,7 @@ absl::Status OffCpu::ReadOpenThreads() {
   ledger_->Start(start_ns_);
   absl::flat_hash_map<uint64_t, uint64_t> switches;  // promise -> at the first look
   for (const thread_record& thread : *threads) {
+    if (options_.from_exec) before_exec_ = thread.space;
     if (!(thread.user_stack & STACK_PROMISE)) continue;
     const SpaceIndex index = spaces_.Find(thread.space);
     Space& space = spaces_.at(index);
@@ -187,8 +188,13 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
   return changes;
 }
 
+bool OffCpu::IsBeforeExec(const space_key& key) const {
+  return before_exec_ && key.tgid == before_exec_->tgid && key.exec_id == before_exec_->exec_id;
+}
+
 void OffCpu::Take(const Ledger::Samples& samples) {
   for (const auto& [key, value] : samples) {
+    if (IsBeforeExec(key.space)) continue;
     const SpaceIndex space = spaces_.Find(key.space);
     Sum& sum = sums_[Bytes(key)];
     if (sum.value.count == 0) {
@@ -331,6 +337,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     recording->hung.push_back(std::move(hung));
   }
   for (const auto& [key, sum] : ledger_->Totals()) {
+    if (IsBeforeExec(key)) continue;
     ProcessTotals totals;
     totals.space = spaces_.Find(key);
     totals.running_ns = sum.running_ns;

@@ -28,6 +28,7 @@ struct OffCpuOptions {
   LedgerOptions ledger;
   bool follow_children = false;
   std::string wanted_comm;  // --comm: processes that take this name later are targets too
+  bool from_exec = false;   // the one target is a child that waits to exec: what comes before is not recorded
 };
 
 // What happened to a process under observation.
@@ -70,6 +71,7 @@ class OffCpu {
   OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules) : spaces_(pids, modules), pids_(pids) {}
   absl::Status ReadOpenThreads();
   void Take(const Ledger::Samples& samples);
+  bool IsBeforeExec(const space_key& key) const;
   void KeepUserStack(SpaceIndex space, uint64_t id);
   void KeepKernelStack(uint64_t id);
   void ApplyGoLayout(const Space& space);
@@ -97,6 +99,7 @@ class OffCpu {
   absl::flat_hash_map<uint64_t, std::vector<uint64_t>> kernel_stacks_;
   std::vector<uint64_t> read_ids_;  // still in the kernel's map
   absl::flat_hash_map<uint32_t, std::string> thread_names_;  // --threads
+  std::optional<space_key> before_exec_;
   std::vector<thread_record> whole_time_;
   uint64_t moved_ = 0;
   std::map<Stack, uint32_t> stack_index_;

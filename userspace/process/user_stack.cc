@@ -34,6 +34,19 @@ bool IsGoStackRoot(std::string_view function) {
   return std::find(std::begin(kRoots), std::end(kRoots), function) != std::end(kRoots);
 }
 
+// goexit is what Go pushes below a goroutine's first function: no frame of the program.
+bool IsGoexit(const StackAddress& address, const LiveSpace& space) {
+  return space.FactsAt(address.value, address.is_return).is_go &&
+         FunctionAt(address.value, address.is_return, space) == "runtime.goexit";
+}
+
+// The runtime's signal handler made it look as if the interrupted instruction had called this function.
+bool WasInjected(const StackAddress& address, const LiveSpace& space) {
+  if (!space.FactsAt(address.value, address.is_return).is_go) return false;
+  const std::string function = FunctionAt(address.value, address.is_return, space);
+  return function == "runtime.asyncPreempt" || function == "runtime.sigpanic";
+}
+
 struct LeafVerdict {
   bool keep_word = false;      // addresses[1] is the caller
   bool caller_unknown = false;  // there is a caller between the leaf and the chain, and nothing tells which
@@ -75,10 +88,15 @@ StackEnd AppendChain(const WalkedStack& walked, size_t from, size_t to, StackAdd
   for (size_t i = from; i < to; ++i) {
     const uint64_t address = walked.addresses[i];
     space.Learn(address - 1);
-    if (!space.FactsAt(address, /*is_return=*/true).follows_call) return StackEnd::kNotACall;
     StackAddress next;
     next.value = address;
     next.is_return = true;
+    if (!space.FactsAt(address, /*is_return=*/true).follows_call) {
+      // Two places of Go's are returned to without a call: the end of a goroutine, and where a signal cut it short.
+      if (IsGoexit(next, space)) return StackEnd::kComplete;
+      if (!WasInjected(previous, space)) return StackEnd::kNotACall;
+      next.is_return = false;
+    }
     next.guessed = guessed || !space.FactsAt(previous.value, previous.is_return).keeps_frame_pointer;
     out->push_back(next);
     previous = next;
@@ -101,15 +119,6 @@ void AddMarker(std::string_view marker, Stack* stack) {
   segment.kind = SegmentKind::kMarker;
   segment.marker = std::string(marker);
   stack->segments.push_back(std::move(segment));
-}
-
-// goexit is what Go pushes below a goroutine's first function: no frame of the program.
-bool DropGoexit(std::vector<StackAddress>* addresses, const LiveSpace& space) {
-  if (addresses->empty() || !addresses->back().is_return) return false;
-  if (!space.FactsAt(addresses->back().value, true).is_go) return false;
-  if (FunctionAt(addresses->back().value, true, space) != "runtime.goexit") return false;
-  addresses->pop_back();
-  return true;
 }
 
 // The same walk as bpf/walk.h, over `memory`.
@@ -204,7 +213,7 @@ std::vector<StackAddress> UnwindByTables(const Registers& registers, LiveSpace& 
     const auto caller = space.memory().ReadValue<uint64_t>(cfa - 8);
     if (!caller || !*caller) break;
     if (rule->rbp_offset) {
-      const auto saved = space.memory().ReadValue<uint64_t>(cfa + *rule->rbp_offset);
+      const auto saved = space.memory().ReadValue<uint64_t>((rule->rbp_saved_at_rbp ? bp : cfa) + *rule->rbp_offset);
       if (!saved) break;
       bp = *saved;
     }
@@ -260,7 +269,6 @@ Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex ind
   // Behind an unknown caller the chain may have skipped more than one.
   const bool guessed = verdict.chain_guessed || verdict.caller_unknown;
   stack.end = AppendChain(walked, chain, system_end, previous, guessed, space, &part);
-  if (DropGoexit(&part, space)) stack.end = StackEnd::kComplete;
   if (walked.no_goroutine && !part.empty() && stack.end == StackEnd::kLeftStack) {
     const StackAddress outermost = part.back();
     if (space.IsGo(outermost.value - 1) && IsGoStackRoot(FunctionAt(outermost.value, outermost.is_return, space))) {
@@ -274,7 +282,6 @@ Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex ind
     goroutine.push_back({walked.addresses[walked.goroutine_at], true, false});
     stack.end = AppendChain(walked, walked.goroutine_at + 1, walked.addresses.size(), goroutine.back(), false, space,
                             &goroutine);
-    if (DropGoexit(&goroutine, space)) stack.end = StackEnd::kComplete;
     AddSegment(SegmentKind::kGoroutine, index, std::move(goroutine), &stack);
   }
   return stack;

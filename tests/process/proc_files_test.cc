@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/process/proc_files.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace stallscope {
+namespace {
+
+TEST(ParseMaps, ReadsEveryField) {
+  const auto lines = ParseMaps(
+      "55d0c0000000-55d0c0021000 r-xp 00002000 08:01 1234                       /usr/bin/a b\n"
+      "7ffd00000000-7ffd00001000 r-xp 00000000 00:00 0                          [vdso]\n"
+      "7f0000000000-7f0000001000 rwxp 00000000 00:00 0 \n");
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0].start, 0x55d0c0000000u);
+  EXPECT_EQ(lines[0].end, 0x55d0c0021000u);
+  EXPECT_EQ(lines[0].file_offset, 0x2000u);
+  EXPECT_EQ(lines[0].device, makedev(8, 1));
+  EXPECT_EQ(lines[0].inode, 1234u);
+  EXPECT_EQ(lines[0].path, "/usr/bin/a b");
+  EXPECT_TRUE(lines[0].executable);
+  EXPECT_FALSE(lines[0].writable);
+  EXPECT_FALSE(lines[0].deleted);
+  EXPECT_EQ(lines[1].path, "[vdso]");
+  EXPECT_EQ(lines[2].path, "");
+  EXPECT_TRUE(lines[2].writable);
+}
+
+TEST(ParseMaps, TellsDeletedFiles) {
+  const auto lines = ParseMaps("1000-2000 r-xp 00000000 08:01 9 /tmp/app (deleted)\n");
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0].path, "/tmp/app");
+  EXPECT_TRUE(lines[0].deleted);
+}
+
+TEST(ParseMaps, LeavesOutWhatDoesNotParse) {
+  EXPECT_TRUE(ParseMaps("").empty());
+  EXPECT_TRUE(ParseMaps("garbage\n\n1000-\n1000-2000 r\n").empty());
+  EXPECT_TRUE(ParseMaps("2000-1000 r-xp 00000000 08:01 9 /x\n").empty()) << "an empty range";
+  EXPECT_TRUE(ParseMaps("10000000000000000-2 r-xp 0 08:01 9 /x\n").empty()) << "more than 64 bits";
+}
+
+TEST(StatusField, FindsWholeNames) {
+  constexpr std::string_view kStatus = "Name:\tetcd\nNSpid:\t4242\t7\nTgid:\t4242\n";
+  EXPECT_EQ(StatusField(kStatus, "Tgid"), "4242");
+  EXPECT_EQ(StatusField(kStatus, "NSpid"), "4242\t7");
+  EXPECT_FALSE(StatusField(kStatus, "Pid").has_value());
+  EXPECT_FALSE(StatusField("", "Tgid").has_value());
+}
+
+class FakeProc : public testing::Test {
+ protected:
+  void SetUp() override {
+    char pattern[] = "/tmp/stallscope-proc-XXXXXX";
+    root_ = mkdtemp(pattern);
+    std::filesystem::create_directories(root_ + "/7");
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+  void Write(const std::string& name, const std::string& text) { std::ofstream(root_ + "/7/" + name) << text; }
+  std::string root_;
+};
+
+TEST_F(FakeProc, StartTicksStandAfterAnyComm) {
+  Write("stat", "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 1 2 0 0 20 0 1 0 98765 0 0\n");
+  ASSERT_TRUE(ReadStartTicks(root_ + "/7").ok());
+  EXPECT_EQ(*ReadStartTicks(root_ + "/7"), 98765u);
+  Write("stat", "7 (a) S 1 7\n");
+  EXPECT_FALSE(ReadStartTicks(root_ + "/7").ok());
+  Write("stat", "7 (a S 1 7\n");
+  EXPECT_FALSE(ReadStartTicks(root_ + "/7").ok());
+}
+
+TEST_F(FakeProc, TgidOfAThread) {
+  Write("status", "Name:\tx\nTgid:\t5\nPid:\t7\n");
+  ASSERT_TRUE(ReadTgid(root_, 7).ok());
+  EXPECT_EQ(*ReadTgid(root_, 7), 5u);
+  EXPECT_EQ(ReadTgid(root_, 8).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FakeProc, CommHasNoControlBytes) {
+  Write("comm", "a\x1b[31mb\n");
+  EXPECT_EQ(ReadComm(root_ + "/7"), "a?[31mb");
+  EXPECT_EQ(ReadComm(root_ + "/8"), "?");
+}
+
+}  // namespace
+}  // namespace stallscope
