@@ -232,7 +232,7 @@ Profile ServiceProfile() {
                       {"offcpu", "stack map full", 33, std::nullopt, "--stacks 65536", false}};
   b.profile.hidden = {{"goroutine", "idle by design", 311, 183'000 * static_cast<uint64_t>(kMs)}};
   b.profile.notes = {"8 % of native frames were reached by guess (no frame pointers)"};
-  b.profile.totals = {{0, 1'000'000, 2'000'000, 3'000'000, 42}};
+  b.profile.totals = {{4242, "orders", 1'000'000, 2'000'000, 3'000'000, 42}};
   b.profile.cost = {31'000'000, 12'000'000, 90'000, 18 << 20, 61 << 20};
   return b.profile;
 }

@@ -33,6 +33,7 @@ Recording FullRecording() {
   frame.line = 12;
   frame.kind = symbolizer::FrameKind::kGo;
   frame.inlined = true;
+  frame.wrapper = true;
   recording.names[{0, 0x400100, true}] = {frame, frame};
   recording.names[{kKernelSpace, ~uint64_t{0}, false}] = {};
   recording.names[{1, 77, false}] = {frame};  // of no stack

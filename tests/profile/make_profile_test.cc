@@ -133,6 +133,40 @@ TEST(MakeProfile, InlinedFramesAreExpanded) {
   EXPECT_EQ(profile.stack_counts.user_guessed, 2u);
 }
 
+// main.run calls the method value main.(*T).f-fm, which Go's compiler made.
+Recording WithWrapper(const std::string& callee) {
+  Recording r = EmptyRecording();
+  const symbolizer::Frame wrapper{"main.(*T).f-fm", "", 0, FrameKind::kGo, false, true};
+  r.names[{0, 0x500010, true}] = {wrapper};
+  std::vector<StackAddress> addresses = {{0x500010, true, false},
+                                         AddName(r, 0, 0x500020, "main.run", FrameKind::kGo)};
+  if (!callee.empty()) {
+    addresses.insert(addresses.begin(), AddName(r, 0, 0x500000, callee, FrameKind::kGo));
+  }
+  const uint32_t stack = AddStack(r, {MakeSegment(SegmentKind::kGoroutine, 0, addresses)});
+  r.events[0].samples = {MakeSample(0, stack, InSyscall(SYS_futex), {1, 0, 1})};
+  return r;
+}
+
+// As in Go's own traces.
+TEST(MakeProfile, WrappersAreLeftOutUnlessTheyPanic) {
+  EXPECT_THAT(Lines(Make(WithWrapper("main.(*T).f"))),
+              ElementsAre("server;main.run;main.(*T).f;[futex] 1/0/1"));
+  EXPECT_THAT(Lines(Make(WithWrapper(""))), ElementsAre("server;main.run;[futex] 1/0/1"));
+  EXPECT_THAT(
+      Lines(Make(WithWrapper("runtime.panicwrap"))),
+      ElementsAre("server;main.run;main.(*T).f-fm;runtime.panicwrap;[futex] 1/0/1"));
+  EXPECT_EQ(Make(WithWrapper("main.(*T).f")).stack_counts.user_frames, 2u);
+}
+
+TEST(MakeProfile, AnInlinedWrapperLeavesItsCaller) {
+  Recording r = WithWrapper("main.(*T).f");
+  r.names[{0, 0x500010, true}] = {{"main.(*T).f-fm", "", 0, FrameKind::kGo, true, true},
+                                  {"main.outer", "", 0, FrameKind::kGo, false, false}};
+  EXPECT_THAT(Lines(Make(r)),
+              ElementsAre("server;main.run;main.outer;main.(*T).f;[futex] 1/0/1"));
+}
+
 TEST(MakeProfile, AddressesWithoutAName) {
   Recording r = EmptyRecording();
   const uint32_t stack =
@@ -363,13 +397,14 @@ TEST(MakeProfile, FactsAreCarriedOver) {
   Recording r = EmptyRecording();
   r.losses = {{"offcpu", "start unknown", 1, 2, "", true}};
   r.filtered = {{"offcpu", "--max", 3, 4}};
-  r.totals = {{0, 1, 2, 3, 4}};
+  r.totals = {{0, 1, 2, 3, 4}, {99, 5, 6, 7, 8}};
   r.notes = {"a note"};
   r.cost.own_cpu_ns = 7;
   const Profile profile = Make(r);
   EXPECT_EQ(profile.losses, r.losses);
   EXPECT_EQ(profile.hidden, r.filtered);
-  EXPECT_EQ(profile.totals, r.totals);
+  EXPECT_EQ(profile.totals, (std::vector<ProfileTotals>{{100, "server", 1, 2, 3, 4},
+                                                        {0, "[unknown]", 5, 6, 7, 8}}));
   EXPECT_EQ(profile.notes, r.notes);
   EXPECT_EQ(profile.cost, r.cost);
   EXPECT_EQ(profile.target, r.target);

@@ -16,9 +16,9 @@
 #include "userspace/format/flame_tree.h"
 #include "userspace/format/format.h"
 #include "userspace/format/page.h"
-#include "userspace/format/site.h"
 #include "userspace/format/text.h"
 #include "userspace/format/value.h"
+#include "userspace/profile/site.h"
 
 namespace stallscope {
 namespace {
@@ -140,7 +140,7 @@ std::vector<TableRow> HeaviestRows(const Profile& profile, const EventProfile& e
   std::map<std::pair<std::string, std::string>, TableRow> sums;
   const std::optional<size_t> count_column = CountColumn(event);
   for (const ProfileSample& sample : event.samples) {
-    const std::optional<uint32_t> site = FindSite(profile.frames, sample);
+    const std::optional<uint32_t> site = SiteOfWait(profile.frames, sample.frames);
     const std::string name = site ? profile.frames[*site].name : sample.comm;
     const std::string place = site ? PlaceOf(profile.frames[*site]) : "";
     const auto [it, added] = sums.try_emplace({sample.reason, name});

@@ -28,6 +28,9 @@ Object OrNull(const std::optional<T>& value) {
   return value ? Object(*value) : Object(nullptr);
 }
 
+// 0: the recording does not say.
+Object PidOrNull(uint32_t pid) { return pid == 0 ? Object(nullptr) : Object(pid); }
+
 const char* KindName(ProfileFrameKind kind) {
   switch (kind) {
     case ProfileFrameKind::kNative:
@@ -63,6 +66,17 @@ Object Labels(const ProfileSample& sample) {
   return labels;
 }
 
+// The frames of a stack, as an array.
+std::string Frames(const std::vector<std::string>& frame_texts,
+                   const std::vector<uint32_t>& stack) {
+  std::string out = "[";
+  for (const uint32_t frame : stack) {
+    if (out.size() > 1) out += ',';
+    out += frame < frame_texts.size() ? frame_texts[frame] : FrameText({.name = "[unknown]"});
+  }
+  return out + "]";
+}
+
 void AppendSample(const std::vector<std::string>& frame_texts, const EventProfile& event,
                   const ProfileSample& sample, std::string& out) {
   Object values = Object::array();
@@ -70,14 +84,7 @@ void AppendSample(const std::vector<std::string>& frame_texts, const EventProfil
   out += "{\"values\":" + Dump(values);
   out += ",\"reason\":" + Dump(ClipName(sample.reason));
   out += ",\"labels\":" + Dump(Labels(sample));
-  out += ",\"frames\":[";
-  bool first = true;
-  for (const uint32_t frame : sample.frames) {
-    if (!first) out += ',';
-    first = false;
-    out += frame < frame_texts.size() ? frame_texts[frame] : FrameText({.name = "[unknown]"});
-  }
-  out += "]}";
+  out += ",\"frames\":" + Frames(frame_texts, sample.frames) + "}";
 }
 
 void AppendEvent(const std::vector<std::string>& frame_texts, const EventProfile& event,
@@ -123,14 +130,32 @@ Object HiddenTimes(const Profile& profile) {
 
 Object Totals(const Profile& profile) {
   Object out = Object::array();
-  for (const ProcessTotals& totals : profile.totals) {
-    out.push_back(Object{{"space", totals.space},
+  for (const ProfileTotals& totals : profile.totals) {
+    out.push_back(Object{{"pid", PidOrNull(totals.pid)},
+                         {"comm", ClipName(totals.comm)},
                          {"running_ns", totals.running_ns},
                          {"runnable_ns", totals.runnable_ns},
                          {"blocked_ns", totals.blocked_ns},
                          {"switches", totals.switches}});
   }
   return out;
+}
+
+void AppendHung(const std::vector<std::string>& frame_texts, const Profile& profile,
+                std::string& out) {
+  bool first = true;
+  for (const ProfileHungThread& thread : profile.hung) {
+    const std::string head = Dump(Object{{"comm", ClipName(thread.comm)},
+                                         {"pid", PidOrNull(thread.pid)},
+                                         {"tid", thread.tid},
+                                         {"name", ClipName(thread.name)},
+                                         {"reason", ClipName(thread.reason)},
+                                         {"go_scheduler", thread.go_scheduler}});
+    out += first ? "\n" : ",\n";
+    first = false;
+    out.append(head, 0, head.size() - 1);
+    out += ",\"frames\":" + Frames(frame_texts, thread.frames) + "}";
+  }
 }
 
 Object Notes(const Profile& profile) {
@@ -168,7 +193,9 @@ std::string Json(const Profile& profile) {
   out += "},\n\"losses\":" + Dump(Losses(profile));
   out += ",\n\"hidden\":" + Dump(HiddenTimes(profile));
   out += ",\n\"totals\":" + Dump(Totals(profile));
-  out += ",\n\"notes\":" + Dump(Notes(profile));
+  out += ",\n\"hung\":[";
+  AppendHung(frame_texts, profile, out);
+  out += "],\n\"notes\":" + Dump(Notes(profile));
   out += ",\n\"cost\":" + Dump(CostObject(profile.cost)) + "}\n";
   return out;
 }

@@ -122,6 +122,8 @@ NamedFrames AddressNamer::Resolve(SpaceIndex space, const StackAddress& address)
     result.frames.push_back(Store(Unnamed(address, mapping, kernel)));
     return result;
   }
+  result.wrapper = found->second.front().wrapper;
+  result.outermost = &found->second.back();
   for (const symbolizer::Frame& source : found->second) {
     ProfileFrame frame;
     frame.name = source.function;

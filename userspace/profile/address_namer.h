@@ -23,6 +23,11 @@ struct NamedFrames {
   std::vector<uint32_t> frames;  // indices into AddressNamer::frames()
   Evidence evidence = 0;
   bool unnamed = false;
+  // The innermost frame is a wrapper of Go's compiler: whether it is shown depends on what it
+  // called. See symbolizer::GoShowsWrapper().
+  bool wrapper = false;
+  // As the recording has it: what the next address outwards called. nullptr when it has no name.
+  const symbolizer::Frame* outermost = nullptr;
 };
 
 class AddressNamer {

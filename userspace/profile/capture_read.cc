@@ -210,7 +210,9 @@ symbolizer::Frame ReadFrame(Cursor& in) {
   frame.file = in.Text();
   frame.line = in.U32();
   frame.kind = in.Enum(symbolizer::FrameKind::kKernel);
-  frame.inlined = in.Bool();
+  const uint8_t bits = in.Enum<uint8_t>(3);
+  frame.inlined = bits & 1;
+  frame.wrapper = bits & 2;
   return frame;
 }
 

@@ -130,7 +130,7 @@ void PutName(Payload& out, const NamedAddress& address,
     out.Text(frame.file);
     out.U(frame.line);
     out.U(static_cast<uint64_t>(frame.kind));
-    out.Bool(frame.inlined);
+    out.U((frame.inlined ? 1 : 0) | (frame.wrapper ? 2 : 0));
   }
 }
 

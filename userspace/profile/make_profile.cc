@@ -16,6 +16,7 @@
 #include <tuple>
 #include <utility>
 
+#include "symbolizer/go_binary.h"
 #include "userspace/profile/address_namer.h"
 #include "userspace/profile/frame_filter.h"
 #include "userspace/profile/interner.h"
@@ -52,11 +53,13 @@ class StackNamer {
   NamedStack Name(const Stack& stack, StackCounts& counts) {
     NamedStack named;
     UserPart user;
+    const symbolizer::Frame* callee = nullptr;
     for (const Segment& segment : stack.segments) {  // innermost first
       if (segment.kind == SegmentKind::kMarker) {
         named.frames.push_back(addresses_.Marker(segment.marker));
+        callee = nullptr;
       } else {
-        NameSegment(segment, named, user, counts);
+        NameSegment(segment, callee, named, user, counts);
       }
     }
     std::reverse(named.frames.begin(), named.frames.end());
@@ -70,7 +73,9 @@ class StackNamer {
     bool go = false;
   };
 
-  void NameSegment(const Segment& segment, NamedStack& named, UserPart& user, StackCounts& counts) {
+  // `callee`: the frame inside the segment, nullptr for none; becomes the outermost one of it.
+  void NameSegment(const Segment& segment, const symbolizer::Frame*& callee, NamedStack& named,
+                   UserPart& user, StackCounts& counts) {
     const bool kernel = segment.kind == SegmentKind::kKernel;
     const SpaceIndex space = kernel ? kKernelSpace : segment.space;
     const bool go =
@@ -80,8 +85,10 @@ class StackNamer {
     for (const StackAddress& address : segment.addresses) {
       const NamedFrames& frames = addresses_.Name(space, address);
       named.evidence |= frames.evidence;
-      named.frames.insert(named.frames.end(), frames.frames.begin(), frames.frames.end());
-      const uint64_t count = frames.frames.size();
+      const bool elided = frames.wrapper && !symbolizer::GoShowsWrapper(callee);
+      callee = frames.outermost;
+      named.frames.insert(named.frames.end(), frames.frames.begin() + elided, frames.frames.end());
+      const uint64_t count = frames.frames.size() - elided;
       if (kernel) {
         counts.kernel_frames += count;
         counts.kernel_unnamed += frames.unnamed;
@@ -198,7 +205,10 @@ class Builder {
     profile_.reason_root = options_.reason_root;
     profile_.losses = recording_.losses;
     profile_.hidden = recording_.filtered;
-    profile_.totals = recording_.totals;
+    for (const ProcessTotals& totals : recording_.totals) {
+      profile_.totals.push_back({Pid(totals.space), Comm(totals.space), totals.running_ns,
+                                 totals.runnable_ns, totals.blocked_ns, totals.switches});
+    }
     profile_.notes = recording_.notes;
     profile_.cost = recording_.cost;
   }

@@ -43,6 +43,17 @@ struct EventProfile {
   std::string mechanism;
 };
 
+// The ledger's own totals of one process (one life of one program in it), to hold the samples against.
+struct ProfileTotals {
+  uint32_t pid = 0;  // 0 when the recording does not say
+  std::string comm;  // of the process
+  uint64_t running_ns = 0;
+  uint64_t runnable_ns = 0;
+  uint64_t blocked_ns = 0;
+  uint64_t switches = 0;
+  bool operator==(const ProfileTotals&) const = default;
+};
+
 // A thread that was blocked for the whole recording.
 struct ProfileHungThread {
   std::string comm;  // of the process
@@ -81,7 +92,7 @@ struct Profile {
   std::vector<EventProfile> events;
   std::vector<Loss> losses;
   std::vector<Hidden> hidden;
-  std::vector<ProcessTotals> totals;
+  std::vector<ProfileTotals> totals;  // in the order of the recording
   std::vector<std::string> notes;
   Cost cost;
   std::vector<ProfileHungThread> hung;  // sorted by (comm, pid, tid)
