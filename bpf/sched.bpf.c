@@ -185,8 +185,10 @@ static __always_inline void add_totals(struct ledger *ledger)
 
 		bpf_map_update_elem(&totals, &ledger->space, &zero, BPF_NOEXIST);
 		sum = bpf_map_lookup_elem(&totals, &ledger->space);
-		if (!sum)
+		if (!sum) {
+			count(LEDGER_TOTALS_FULL, 1);
 			return;
+		}
 	}
 	__sync_fetch_and_add(&sum->running_ns, ledger->totals.running_ns);
 	__sync_fetch_and_add(&sum->runnable_ns, ledger->totals.runnable_ns);
@@ -588,6 +590,27 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switch_3, bool preempt, struct task_struct *prev, struct task_struct *next)
 {
 	return on_switch(preempt, prev, next, prev->__state);
+}
+
+/* A thread's life begins on the run queue. */
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(sched_wakeup_new, struct task_struct *task)
+{
+	struct ledger *ledger;
+
+	if (!is_target(task->tgid))
+		return 0;
+	ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!ledger) {
+		count(LEDGER_NO_STORAGE, 1);
+		return 0;
+	}
+	if (ledger->state)
+		return 0;
+	name_space(task, &ledger->space);
+	ledger->since = bpf_ktime_get_ns();
+	ledger->state = THREAD_RUNNABLE;
+	return 0;
 }
 
 SEC("tp_btf/sched_waking")

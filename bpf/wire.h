@@ -134,6 +134,7 @@ enum ledger_counter {
 	LEDGER_BELOW_MIN_NS,
 	LEDGER_ABOVE_MAX,
 	LEDGER_ABOVE_MAX_NS,
+	LEDGER_TOTALS_FULL,          /* threads whose totals found no room */
 	LEDGER_STACKS_KEPT,          /* stacks put into the map so far */
 	LEDGER_WAITS,                /* waits that ended, or were still going on at the end */
 	LEDGER_COUNTERS, /* their number */

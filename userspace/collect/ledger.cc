@@ -103,6 +103,8 @@ absl::Status Ledger::Attach() {
   (impl_->state_from_tracepoint ? s.links.sched_switch : s.links.sched_switch_3) = link;
   s.links.sched_waking = bpf_program__attach(s.progs.sched_waking);
   if (!s.links.sched_waking) return BpfError(errno, "cannot attach to sched_waking");
+  s.links.sched_wakeup_new = bpf_program__attach(s.progs.sched_wakeup_new);
+  if (!s.links.sched_wakeup_new) return BpfError(errno, "cannot attach to sched_wakeup_new");
   return absl::OkStatus();
 }
 
@@ -230,7 +232,7 @@ int Ledger::targets_fd() const { return bpf_map__fd(impl_->skeleton->maps.target
 std::vector<int> Ledger::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
   std::vector<int> fds;
-  for (const bpf_program* program : {p.sched_switch, p.sched_switch_3, p.sched_waking}) {
+  for (const bpf_program* program : {p.sched_switch, p.sched_switch_3, p.sched_waking, p.sched_wakeup_new}) {
     if (bpf_program__fd(program) >= 0) fds.push_back(bpf_program__fd(program));
   }
   return fds;

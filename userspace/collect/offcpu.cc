@@ -17,6 +17,9 @@
 namespace stallscope {
 namespace {
 
+// Each C library has some 600 places, the kernel's table of them 8,192.
+constexpr int kMostTaught = 8;
+
 uint64_t MonoNow() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -104,9 +107,7 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
   self->events_ = *std::move(attached);
 
   for (uint32_t tgid : ledger.tgids) {
-    if (const Space* space = self->spaces_.Current(tgid); space && space->go) {
-      self->ledger_->SetGoLayout(tgid, space->go);
-    }
+    if (const Space* space = self->spaces_.Current(tgid)) self->Teach(tgid, *space);
   }
   if (auto status = self->ledger_->Attach(); !status.ok()) return status;
   auto status = self->ReadOpenThreads();
@@ -153,7 +154,15 @@ absl::Status OffCpu::ReadOpenThreads() {
   return absl::OkStatus();
 }
 
-void OffCpu::ApplyGoLayout(const Space& space) { ledger_->SetGoLayout(space.key.tgid, space.go); }
+void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
+  ledger_->SetGoLayout(kernel_tgid, space.go);
+  // The C library's system call wrappers are where most native threads wait: their tables are read ahead, for as many
+  // processes as there is room; elsewhere the first wait of a site teaches it.
+  if (!space.live || ++taught_ > kMostTaught) return;
+  for (uint64_t ip : space.live->SystemCallReturns()) {
+    if (const auto offset = LeafReturnOffset(ip, *space.live)) ledger_->SetLeafOffset(ip, *offset);
+  }
+}
 
 std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
   std::vector<ProcessChange> changes;
@@ -167,10 +176,11 @@ std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
       change.kind = ProcessChange::kExec;
       change.before = before ? before->comm : "";
       change.after = comm;
-      ApplyGoLayout(spaces_.at(spaces_.Exec(event.space, comm)));
+      Teach(event.space.tgid, spaces_.at(spaces_.Exec(event.space, comm)));
     } else if (event.kind == PROCESS_FORK) {
       change.kind = ProcessChange::kFork;
-      ApplyGoLayout(spaces_.at(spaces_.Find(event.space)));
+      const Space& child = spaces_.at(spaces_.Find(event.space));
+      ledger_->SetGoLayout(event.space.tgid, child.go);
     } else {
       change.kind = ProcessChange::kExit;
       spaces_.Find(event.space);
@@ -434,6 +444,7 @@ void OffCpu::AddLosses(Recording* recording) const {
   add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], counters[LEDGER_UNKNOWN_NS], "",
       false);
   add("no thread storage", counters[LEDGER_NO_STORAGE], std::nullopt, "", true);
+  add("thread totals lost", counters[LEDGER_TOTALS_FULL], std::nullopt, "", false);
   add("thread moved while its stack was read", moved_, std::nullopt, "", false);
   add("process gone before it could be read", spaces_.gone(), std::nullopt, "", false);
   add("process events lost", events_->lost(), std::nullopt, "", false);
@@ -446,9 +457,7 @@ void OffCpu::AddLosses(Recording* recording) const {
 
 absl::Status OffCpu::AddTarget(uint32_t kernel_tgid) {
   if (spaces_.ReadAhead(kernel_tgid)) {
-    if (const Space* space = spaces_.Current(kernel_tgid); space && space->go) {
-      ledger_->SetGoLayout(kernel_tgid, space->go);
-    }
+    if (const Space* space = spaces_.Current(kernel_tgid)) Teach(kernel_tgid, *space);
   }
   return ledger_->AddTarget(kernel_tgid);
 }

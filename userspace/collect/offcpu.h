@@ -74,7 +74,8 @@ class OffCpu {
   bool IsBeforeExec(const space_key& key) const;
   void KeepUserStack(SpaceIndex space, uint64_t id);
   void KeepKernelStack(uint64_t id);
-  void ApplyGoLayout(const Space& space);
+  // What the kernel's walker has to know of a process.
+  void Teach(uint32_t kernel_tgid, const Space& space);
   std::vector<ProcessChange> TakeProcessEvents();
   uint32_t InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording);
   absl::Status NameAddresses(Recording* recording, const std::function<bool()>& interrupted);
@@ -88,6 +89,7 @@ class OffCpu {
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   uint64_t waits_ = 0;
   uint64_t kept_at_last_forget_ = 0;
+  int taught_ = 0;
 
   struct Sum {
     SpaceIndex space = 0;

@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kMaxRefreshes = 64;
 constexpr size_t kMaxPerfMapBytes = 64u << 20;
 constexpr size_t kMaxVdsoBytes = 1u << 20;
+constexpr uint64_t kMaxCLibraryBytes = 16u << 20;
 
 std::string ReadLink(const std::string& path) {
   char buffer[4096];
@@ -201,6 +202,23 @@ std::string LiveSpace::go_problem() const {
     if (mapping.path == exe_ && mapping.module) return mapping.module->go_problem();
   }
   return "";
+}
+
+std::vector<uint64_t> LiveSpace::SystemCallReturns() const {
+  std::vector<uint64_t> places;
+  for (const OpenMapping& mapping : mappings_) {
+    const std::string_view name = std::string_view(mapping.path).substr(mapping.path.find_last_of('/') + 1);
+    const bool wanted = name.starts_with("libc.") || name.starts_with("libc-") || name.starts_with("libpthread") ||
+                        name.starts_with("ld-");
+    const uint64_t size = mapping.end - mapping.start;
+    if (!wanted || !mapping.module || size > kMaxCLibraryBytes) continue;
+    std::string code(size, '\0');
+    if (!memory_.Read(mapping.start, code.data(), size)) continue;
+    for (size_t at = code.find("\x0f\x05"); at != std::string::npos; at = code.find("\x0f\x05", at + 1)) {
+      places.push_back(mapping.start + at + 2);
+    }
+  }
+  return places;
 }
 
 std::vector<Mapping> LiveSpace::Mappings() const {

@@ -63,6 +63,8 @@ class LiveSpace {
   uint32_t pid() const { return pid_; }
   const std::string& exe() const { return exe_; }
   bool is_x86_64() const { return is_x86_64_; }
+  // The places right after the system call instructions of the C library and the dynamic loader.
+  std::vector<uint64_t> SystemCallReturns() const;
   // The executable mappings, for the recording.
   std::vector<Mapping> Mappings() const;
 
