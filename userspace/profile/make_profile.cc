@@ -9,8 +9,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <optional>
 #include <string_view>
 #include <tuple>
@@ -21,6 +23,7 @@
 #include "userspace/profile/frame_filter.h"
 #include "userspace/profile/interner.h"
 #include "userspace/profile/reason.h"
+#include "userspace/profile/stack_order.h"
 
 namespace stallscope {
 namespace {
@@ -54,6 +57,9 @@ class StackNamer {
     NamedStack named;
     UserPart user;
     const symbolizer::Frame* callee = nullptr;
+    size_t addresses = 0;
+    for (const Segment& segment : stack.segments) addresses += segment.addresses.size();
+    named.frames.reserve(addresses);
     for (const Segment& segment : stack.segments) {  // innermost first
       if (segment.kind == SegmentKind::kMarker) {
         named.frames.push_back(addresses_.Marker(segment.marker));
@@ -166,12 +172,24 @@ struct Labels {
   uint32_t pid = 0;
   uint32_t tid = 0;
   std::string thread;
-  bool operator==(const Labels&) const = default;
+  auto operator<=>(const Labels&) const = default;
   template <typename H>
   friend H AbslHashValue(H h, const Labels& labels) {
     return H::combine(std::move(h), labels.pid, labels.tid, labels.thread);
   }
 };
+
+// For each of `values`, which differ: how many of them are less.
+template <typename T>
+std::vector<uint32_t> Ranks(const std::deque<T>& values) {
+  std::vector<uint32_t> order(values.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return values[a] < values[b]; });
+  std::vector<uint32_t> ranks(values.size());
+  for (uint32_t i = 0; i < order.size(); ++i) ranks[order[i]] = i;
+  return ranks;
+}
 
 class Builder {
  public:
@@ -195,6 +213,10 @@ class Builder {
   struct Pending {
     SampleKey key;
     Values values;
+  };
+  // The place of each number of a SampleKey in the order of what it stands for.
+  struct SampleOrder {
+    std::vector<uint32_t> comm, stack, reason, labels;
   };
 
   void CopyFacts() {
@@ -233,6 +255,13 @@ class Builder {
     return space == kKernelSpace ? "kernel" : "[unknown]";
   }
 
+  // Index into comms_.
+  uint32_t CommOf(SpaceIndex space) {
+    auto [it, added] = comm_of_.try_emplace(space);
+    if (added) it->second = comms_.Intern(Comm(space));
+    return it->second;
+  }
+
   uint32_t Pid(SpaceIndex space) const {
     return space < recording_.spaces.size() ? recording_.spaces[space].tgid : 0;
   }
@@ -253,7 +282,7 @@ class Builder {
       labels.tid = sample.tid;
       labels.thread = sample.thread_name;
     }
-    return labels_.Intern(labels);
+    return labels_.Intern(std::move(labels));
   }
 
   void BuildEvent(const RecordedEvent& event) {
@@ -267,7 +296,7 @@ class Builder {
       const uint32_t stack = StackIndex(sample.stack);
       SampleKey key;
       key.reason = Reason(stack, sample.reason);
-      key.comm = comms_.Intern(Comm(sample.space));
+      key.comm = CommOf(sample.space);
       if (!IsShown(key, stack)) {
         columns.AddTo(hidden, sample);
         continue;
@@ -331,12 +360,19 @@ class Builder {
       frames.push_back(addresses_.Marker(fmt::format("thread {} {}", of.thread, of.tid)));
     }
     if (folded) return frames;
-    for (uint32_t frame : stacks_[stack].frames) {
-      const bool kernel = addresses_.frame(frame).kind == ProfileFrameKind::kKernel;
-      if ((options_.kernel_only && !kernel) || (options_.user_only && kernel)) continue;
+    const std::vector<uint32_t>& whole = stacks_[stack].frames;
+    frames.reserve(frames.size() + whole.size());
+    for (uint32_t frame : whole) {
+      if (IsCut(frame)) continue;
       frames.push_back(frame);
     }
     return frames;
+  }
+
+  bool IsCut(uint32_t frame) const {
+    if (!options_.kernel_only && !options_.user_only) return false;
+    const bool kernel = addresses_.frame(frame).kind == ProfileFrameKind::kKernel;
+    return (options_.kernel_only && !kernel) || (options_.user_only && kernel);
   }
 
   void BuildHung() {
@@ -354,15 +390,21 @@ class Builder {
     }
   }
 
-  // From here on nothing depends on the order in which the recording listed things: frames are
-  // sorted, so that comparing indices compares names.
+  // From here on nothing depends on the order in which the recording listed things: everything is
+  // put into the order of its names once, and what refers to it compares numbers.
   void Finish() {
-    const std::vector<uint32_t> rank = SortFrames();
-    std::vector<std::vector<uint32_t>> shown = shown_.values();
-    for (std::vector<uint32_t>& frames : shown) Renumber(frames, rank);
-    for (size_t i = 0; i < pending_.size(); ++i)
-      FinishEvent(pending_[i], shown, profile_.events[i]);
-    for (ProfileHungThread& hung : profile_.hung) Renumber(hung.frames, rank);
+    const std::vector<uint32_t> frame_rank = SortFrames();
+    std::deque<std::vector<uint32_t>> shown = shown_.TakeValues();
+    for (std::vector<uint32_t>& frames : shown) Renumber(frames, frame_rank);
+    SampleOrder order;
+    order.comm = Ranks(comms_.values());
+    order.stack = RankStacks(shown);
+    order.reason = Ranks(reasons_.values());
+    order.labels = Ranks(labels_.values());
+    for (size_t i = 0; i < pending_.size(); ++i) {
+      FinishEvent(pending_[i], shown, order, profile_.events[i]);
+    }
+    for (ProfileHungThread& hung : profile_.hung) Renumber(hung.frames, frame_rank);
     std::sort(profile_.hung.begin(), profile_.hung.end(),
               [](const ProfileHungThread& a, const ProfileHungThread& b) {
                 return std::tie(a.comm, a.pid, a.tid, a.reason, a.frames) <
@@ -397,17 +439,20 @@ class Builder {
     return rank;
   }
 
-  void FinishEvent(std::vector<Pending>& pending, const std::vector<std::vector<uint32_t>>& shown,
-                   EventProfile& event) {
-    auto fields = [&](const Pending& p) {
-      const Labels& labels = labels_.values()[p.key.labels];
-      return std::tie(comms_.values()[p.key.comm], shown[p.key.stack],
-                      reasons_.values()[p.key.reason], labels.pid, labels.tid, labels.thread);
-    };
-    std::sort(pending.begin(), pending.end(),
-              [&](const Pending& a, const Pending& b) { return fields(a) < fields(b); });
+  void FinishEvent(std::vector<Pending>& pending, const std::deque<std::vector<uint32_t>>& shown,
+                   const SampleOrder& order, EventProfile& event) {
+    using Place = std::tuple<uint32_t, uint32_t, uint32_t, uint32_t, size_t>;
+    std::vector<Place> places;
+    places.reserve(pending.size());
+    for (size_t i = 0; i < pending.size(); ++i) {
+      const SampleKey& key = pending[i].key;
+      places.emplace_back(order.comm[key.comm], order.stack[key.stack], order.reason[key.reason],
+                          order.labels[key.labels], i);
+    }
+    std::sort(places.begin(), places.end());
     event.samples.reserve(pending.size());
-    for (Pending& p : pending) {
+    for (const Place& place : places) {
+      Pending& p = pending[std::get<4>(place)];
       ProfileSample& sample = event.samples.emplace_back();
       sample.comm = comms_.values()[p.key.comm];
       sample.frames = shown[p.key.stack];
@@ -439,6 +484,7 @@ class Builder {
   Interner<Labels> labels_;
   Interner<std::vector<uint32_t>> shown_;  // frames, root first
 
+  absl::flat_hash_map<SpaceIndex, uint32_t> comm_of_;
   absl::flat_hash_map<ReasonKey, uint32_t> reason_of_;
   absl::flat_hash_map<std::tuple<uint32_t, bool, uint32_t>, uint32_t> shown_of_;
   Matches stack_matches_;
