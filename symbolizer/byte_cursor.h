@@ -52,6 +52,22 @@ class ByteCursor {
     return static_cast<int64_t>(value >> 1) ^ -static_cast<int64_t>(value & 1);
   }
 
+  // Seven bits a byte, lowest first, the highest of them the sign (DWARF's SLEB128); refused when
+  // it needs more than 64 bits.
+  int64_t SignedVarint() {
+    uint64_t value = 0;
+    for (int shift = 0; shift < 64; shift += 7) {
+      const uint8_t byte = U8();
+      if (!ok_ || (shift == 63 && byte != 0 && byte != 0x7f)) break;
+      value |= uint64_t{byte & 0x7fu} << shift;
+      if ((byte & 0x80) != 0) continue;
+      if ((byte & 0x40) != 0 && shift < 57) value |= ~uint64_t{0} << (shift + 7);
+      return static_cast<int64_t>(value);
+    }
+    Refuse();
+    return 0;
+  }
+
   std::string_view Bytes(uint64_t size) {
     if (!ok_ || size > remaining()) return Refuse(), std::string_view();
     const std::string_view taken = bytes_.substr(position_, size);

@@ -2,10 +2,10 @@
 #include "symbolizer/frame_rules.h"
 
 #include <dwarf.h>
-#include <elfutils/libdw.h>
 
-#include <cstdlib>
 #include <vector>
+
+#include "symbolizer/byte_cursor.h"
 
 namespace stallscope::symbolizer {
 namespace {
@@ -13,12 +13,14 @@ namespace {
 // DWARF's numbers of the x86-64 registers.
 constexpr uint64_t kDwarfRbp = 6;
 constexpr uint64_t kDwarfRsp = 7;
-constexpr int kDwarfReturnAddress = 16;
+constexpr uint64_t kDwarfReturnAddress = 16;
 
-// A value during evaluation: a constant, or a register plus a constant, or the word that such a
-// place holds.
+constexpr int kMostOperations = 32;  // of one expression; compilers and linkers write at most nine
+
+// A value during evaluation: a constant, or a register (or the CFA) plus a constant, or the word
+// that such a place holds.
 struct Value {
-  enum Base : uint8_t { kConstant, kRspBased, kRbpBased } base = kConstant;
+  enum Base : uint8_t { kConstant, kRspBased, kRbpBased, kCfaBased } base = kConstant;
   bool dereferenced = false;
   uint64_t offset = 0;  // wraps around as addresses do
 };
@@ -76,129 +78,129 @@ bool ApplyBinary(uint8_t atom, Stack* stack) {
   }
 }
 
-bool Apply(const Dwarf_Op& op, uint64_t address, Stack* stack) {
+// The operand of an operation that pushes a constant.
+uint64_t ReadConstant(uint8_t atom, ByteCursor* cursor) {
+  switch (atom) {
+    case DW_OP_const1u:
+      return cursor->U8();
+    case DW_OP_const1s:
+      return static_cast<uint64_t>(int64_t{static_cast<int8_t>(cursor->U8())});
+    case DW_OP_const2u:
+      return cursor->U16();
+    case DW_OP_const2s:
+      return static_cast<uint64_t>(int64_t{static_cast<int16_t>(cursor->U16())});
+    case DW_OP_const4u:
+      return cursor->U32();
+    case DW_OP_const4s:
+      return static_cast<uint64_t>(int64_t{cursor->I32()});
+    case DW_OP_constu:
+      return cursor->Varint();
+    case DW_OP_consts:
+      return static_cast<uint64_t>(cursor->SignedVarint());
+    default:  // DW_OP_const8u, DW_OP_const8s
+      return cursor->U64();
+  }
+}
+
+bool ApplyNext(uint64_t address, ByteCursor* cursor, Stack* stack) {
+  const uint8_t atom = cursor->U8();
   std::optional<Value> value;
-  if (op.atom >= DW_OP_breg0 && op.atom <= DW_OP_breg31) {
-    value = RegisterValue(op.atom - DW_OP_breg0, op.number, address);
-  } else if (op.atom == DW_OP_bregx) {
-    value = RegisterValue(op.number, op.number2, address);
-  } else if (op.atom >= DW_OP_lit0 && op.atom <= DW_OP_lit31) {
-    value = Value{Value::kConstant, false, static_cast<uint64_t>(op.atom - DW_OP_lit0)};
-  } else if (op.atom >= DW_OP_const1u && op.atom <= DW_OP_consts) {
-    value = Value{Value::kConstant, false, op.number};
-  } else if (op.atom == DW_OP_plus_uconst) {
+  if (atom >= DW_OP_breg0 && atom <= DW_OP_breg31) {
+    value = RegisterValue(atom - DW_OP_breg0, cursor->SignedVarint(), address);
+  } else if (atom == DW_OP_bregx) {
+    const uint64_t number = cursor->Varint();
+    value = RegisterValue(number, cursor->SignedVarint(), address);
+  } else if (atom >= DW_OP_lit0 && atom <= DW_OP_lit31) {
+    value = Value{Value::kConstant, false, static_cast<uint64_t>(atom - DW_OP_lit0)};
+  } else if (atom >= DW_OP_const1u && atom <= DW_OP_consts) {
+    value = Value{Value::kConstant, false, ReadConstant(atom, cursor)};
+  } else if (atom == DW_OP_plus_uconst) {
     if (stack->empty() || stack->back().dereferenced) return false;
-    stack->back().offset += op.number;
-    return true;
-  } else if (op.atom == DW_OP_deref) {
+    stack->back().offset += cursor->Varint();
+    return cursor->ok();
+  } else if (atom == DW_OP_deref) {
     if (stack->empty() || stack->back().dereferenced || stack->back().base == Value::kConstant)
       return false;
     stack->back().dereferenced = true;
     return true;
   } else {
-    return ApplyBinary(op.atom, stack);
+    return ApplyBinary(atom, stack);
   }
-  if (!value) return false;
+  if (!value || !cursor->ok()) return false;
   stack->push_back(*value);
   return true;
 }
 
-std::optional<Value> Evaluate(const Dwarf_Op* ops, size_t count, uint64_t address) {
-  if (count == 0 || count > 32) return std::nullopt;
-  Stack stack;
-  for (size_t i = 0; i < count; ++i) {
-    if (!Apply(ops[i], address, &stack)) return std::nullopt;
+// What the expression leaves on top of the stack; nullopt also for a constant, which is no place on
+// a thread's stack.
+std::optional<Value> Evaluate(std::string_view expression, uint64_t address, Stack stack) {
+  ByteCursor cursor(expression);
+  for (int i = 0; cursor.remaining() > 0; ++i) {
+    if (i == kMostOperations || !ApplyNext(address, &cursor, &stack)) return std::nullopt;
   }
-  if (stack.size() != 1 || stack.back().base == Value::kConstant) return std::nullopt;
+  if (stack.empty() || stack.back().base == Value::kConstant) return std::nullopt;
   return stack.back();
 }
 
-// Where a register was saved, in the words of dwarf_frame_register.
-struct Saved {
-  enum Kind : uint8_t { kUnchanged, kUndefined, kAtCfa, kAtRbp, kElsewhere } kind = kElsewhere;
-  int64_t offset = 0;
-};
-
-Saved WhereSaved(Dwarf_Frame* frame, int number, uint64_t address) {
-  Dwarf_Op memory[3];
-  Dwarf_Op* ops = nullptr;
-  size_t count = 0;
-  if (dwarf_frame_register(frame, number, memory, &ops, &count) != 0) return {};
-  if (count == 0) return {ops == memory ? Saved::kUndefined : Saved::kUnchanged, 0};
-  // libdw puts the CFA first, since both plain offsets and expressions start with it on the stack.
-  if (ops[0].atom == DW_OP_call_frame_cfa) {
-    if (count == 1) return {Saved::kAtCfa, 0};
-    if (count == 2 && ops[1].atom == DW_OP_plus_uconst)
-      return {Saved::kAtCfa, static_cast<int64_t>(ops[1].number)};
-    ++ops, --count;  // an expression that pushes a value of its own leaves the CFA below it
-  }
-  const std::optional<Value> place = Evaluate(ops, count, address);
-  if (place && place->base == Value::kRbpBased && !place->dereferenced) {
-    return {Saved::kAtRbp, static_cast<int64_t>(place->offset)};
-  }
-  return {};
+std::optional<Value> Cfa(const FrameRow& row, uint64_t address) {
+  if (row.cfa_kind == FrameRow::kCfaExpression) return Evaluate(row.cfa_expression, address, {});
+  if (row.cfa_kind == FrameRow::kNoCfa) return std::nullopt;
+  std::optional<Value> cfa = RegisterValue(row.cfa_register, row.cfa_offset, address);
+  if (cfa && cfa->base == Value::kConstant) return std::nullopt;
+  return cfa;
 }
 
-std::optional<FrameRule> Translate(Dwarf_Frame* frame, uint64_t address) {
-  const Saved return_address = WhereSaved(frame, kDwarfReturnAddress, address);
+// The place in memory where the caller's value is; nullopt: nowhere in memory, or cannot be said.
+std::optional<Value> PlaceOf(const SavedRegister& saved, uint64_t address) {
+  const Value cfa = {Value::kCfaBased, false, static_cast<uint64_t>(saved.offset)};
+  if (saved.kind == SavedRegister::kAtCfaOffset) return cfa;
+  if (saved.kind != SavedRegister::kAtExpression) return std::nullopt;
+  const std::optional<Value> place = Evaluate(saved.expression, address, {cfa});
+  if (place && place->dereferenced) return std::nullopt;
+  return place;
+}
+
+bool IsAtCfa(const std::optional<Value>& place) { return place && place->base == Value::kCfaBased; }
+
+// Sets where the caller's rbp is; false when a FrameRule cannot say it.
+bool SetRbp(const SavedRegister& saved, uint64_t address, FrameRule* rule) {
+  // A caller whose rbp is lost ("undefined") has no use for it either: _start's, clone's.
+  if (saved.kind <= SavedRegister::kSameValue) return true;
+  const std::optional<Value> place = PlaceOf(saved, address);
+  rule->rbp_saved_at_rbp = place && place->base == Value::kRbpBased;
+  if (!rule->rbp_saved_at_rbp && !IsAtCfa(place)) return false;
+  rule->rbp_offset = static_cast<int64_t>(place->offset);
+  return true;
+}
+
+std::optional<FrameRule> Translate(const FrameRow& row, uint64_t address) {
   FrameRule rule;
-  if (return_address.kind == Saved::kUndefined) {
+  if (row.return_address.kind == SavedRegister::kUndefined) {
     rule.outermost = true;
     return rule;
   }
-  if (return_address.kind != Saved::kAtCfa || return_address.offset != -8) return std::nullopt;
-  Dwarf_Op* ops = nullptr;
-  size_t count = 0;
-  if (dwarf_frame_cfa(frame, &ops, &count) != 0) return std::nullopt;
-  const std::optional<Value> cfa = Evaluate(ops, count, address);
-  if (!cfa) return std::nullopt;
+  const std::optional<Value> return_address = PlaceOf(row.return_address, address);
+  if (!IsAtCfa(return_address) || return_address->offset != static_cast<uint64_t>(-8))
+    return std::nullopt;
+  const std::optional<Value> cfa = Cfa(row, address);
+  if (!cfa || !SetRbp(row.rbp, address, &rule)) return std::nullopt;
   rule.cfa_register = cfa->base == Value::kRbpBased ? FrameRule::kRbp : FrameRule::kRsp;
   rule.cfa_offset = static_cast<int64_t>(cfa->offset);
   rule.cfa_deref = cfa->dereferenced;
-  const Saved rbp = WhereSaved(frame, kDwarfRbp, address);
-  if (rbp.kind == Saved::kElsewhere) return std::nullopt;
-  if (rbp.kind == Saved::kAtCfa) rule.rbp_offset = rbp.offset;
-  if (rbp.kind == Saved::kAtRbp) {
-    rule.rbp_offset = rbp.offset;
-    rule.rbp_saved_at_rbp = true;
-  }
   return rule;
 }
 
 }  // namespace
 
-struct FrameRules::Tables {
-  Dwarf_CFI* eh_frame = nullptr;
-  ~Tables() {
-    if (eh_frame != nullptr) dwarf_cfi_end(eh_frame);
-  }
-};
-
-FrameRules::FrameRules(const ElfFile& file) : file_(file) {}
-FrameRules::~FrameRules() = default;
-
-bool FrameRules::Load() {
-  if (loaded_) return tables_ != nullptr;
-  loaded_ = true;
-  if (!file_.is_x86_64()) return false;
-  Dwarf_CFI* const eh_frame = dwarf_getcfi_elf(file_.elf());
-  if (eh_frame == nullptr) return false;
-  tables_ = std::make_unique<Tables>();
-  tables_->eh_frame = eh_frame;
-  return true;
-}
-
 std::optional<FrameRule> FrameRules::At(uint64_t address, bool is_return) {
-  if (!Load()) return std::nullopt;
-  Dwarf_Frame* frame = nullptr;
-  const uint64_t lookup_address = is_return ? address - 1 : address;
-  if (dwarf_cfi_addrframe(tables_->eh_frame, lookup_address, &frame) != 0 || frame == nullptr)
-    return std::nullopt;
-  heap_bytes_ +=
-      160;  // libdw keeps each entry that it has met: a node, its row, its parsed expressions
-  const std::optional<FrameRule> rule = Translate(frame, address);
-  std::free(frame);
-  return rule;
+  if (!loaded_) {
+    loaded_ = true;
+    tables_ = EhFrame::Load(file_);
+  }
+  if (tables_ == nullptr) return std::nullopt;
+  const std::optional<FrameRow> row = tables_->RowAt(is_return ? address - 1 : address);
+  if (!row) return std::nullopt;
+  return Translate(*row, address);
 }
 
 }  // namespace stallscope::symbolizer

@@ -63,6 +63,22 @@ TEST(ByteCursor, ReadsZigZag) {
   EXPECT_EQ(cursor.ZigZag(), std::numeric_limits<int64_t>::min());
 }
 
+TEST(ByteCursor, ReadsSignedVarints) {
+  ByteCursor cursor("\x3f\x40\x7f\xff\x00\x80\x7f\x80\x80\x80\x80\x80\x80\x80\x80\x80\x7f"sv);
+  for (const int64_t expected : {int64_t{63}, int64_t{-64}, int64_t{-1}, int64_t{127},
+                                 int64_t{-128}, std::numeric_limits<int64_t>::min()}) {
+    EXPECT_EQ(cursor.SignedVarint(), expected);
+  }
+  EXPECT_TRUE(cursor.ok());
+  EXPECT_EQ(cursor.remaining(), 0u);
+  for (const auto bytes : {"\x80"sv, "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01"sv,
+                           "\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00"sv}) {
+    ByteCursor refused(bytes);
+    EXPECT_EQ(refused.SignedVarint(), 0);
+    EXPECT_FALSE(refused.ok());
+  }
+}
+
 TEST(ByteCursor, ReadsStringsUpToTheirNul) {
   ByteCursor cursor("one\0\0three"sv);
   EXPECT_EQ(cursor.CString(100), "one");
