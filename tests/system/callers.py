@@ -32,17 +32,26 @@ def record_run(variant):
     return h.Result(folder / "out.json"), log
 
 
+def leaf_and_caller(sample):
+    """The libc function that a user stack ends in and the name above it, or None. With libc's debug file installed the
+    function may be several inlined frames."""
+    names = list(sample.user_names)
+    function = None
+    while names and (match := LIBC.match(names[-1])):
+        function = match[1]
+        names.pop()
+    return (function, names[-1] if names else "(nothing)") if function else None
+
+
 def callers_above_libc(result):
     """{(libc function, name above it): waits}, and the waits that do not end in libc."""
     above, elsewhere = collections.Counter(), 0
     for sample in result.samples:
-        names = sample.user_names
-        match = LIBC.match(names[-1]) if names else None
-        # The leaf may stand below its own marker: look at the innermost libc frame.
-        if not match:
+        pair = leaf_and_caller(sample)
+        if pair:
+            above[pair] += sample.count
+        else:
             elsewhere += sample.count
-            continue
-        above[match[1], names[-2] if len(names) > 1 else "(nothing)"] += sample.count
     return above, elsewhere
 
 
@@ -63,13 +72,12 @@ def check_variant(variant):
 def with_frame_pointers():
     result = check_variant("callers_fp")
     for sample in result.samples:
-        names = sample.user_names
-        if not names or not LIBC.match(names[-1]):
+        if not (pair := leaf_and_caller(sample)):
             continue
-        rootward = [n for n in names[:-1] if n != UNKNOWN and n != CALLERS[LIBC.match(names[-1])[1]]]
-        threads = [n for n in rootward if n in THREADS]
-        strange = [n for n in rootward if n not in THREADS and not LIBC_ROOTS.match(n) and n != "[unknown]"]
-        h.check(len(threads) == 1, f"not one thread function: {sample}")
+        known = (UNKNOWN, "[unknown]", CALLERS[pair[0]])
+        rootward = [n for n in sample.user_names if n not in known and not LIBC.match(n)]
+        strange = [n for n in rootward if n not in THREADS and not LIBC_ROOTS.match(n)]
+        h.check(sum(n in THREADS for n in rootward) == 1, f"not one thread function: {sample}")
         h.check(not strange, f"frames that were never there: {strange} in {sample}")
 
 

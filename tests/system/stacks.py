@@ -8,6 +8,7 @@ import json
 import harness as h
 
 LEVELS = 17
+TOO_FEW = 64  # the map is emptied ten times a second, while more than a thousand stacks are made
 TURNS = {"turn_zero": "0", "turn_one": "1"}
 
 
@@ -58,21 +59,26 @@ def room_for_all():
     result, log, recorder, pid = run(count, 262144)
     paths, lost, other = split(result)
     print(f"  {len(paths)} distinct paths of {log['stacks']}; map memory {result.raw['cost']['map_bytes'] / 1e6:.1f} MB; "
-          f"{len(other)} other samples")
+          f"{len(other)} other samples; "
+          f"{result.raw['cost']['rss_bytes'] / 1e6:.0f} MB resident, {result.raw['cost']['own_cpu_ns'] / 1e9:.1f} s of CPU")
     h.print_losses(result)
-    h.check(len(paths) == count, f"{len(paths)} distinct stacks, {count} were made: lost or merged")
+    # A switch that the kernel did not report has no stack to keep: it is counted apart (docs/accuracy.md).
+    unseen = sum(loss["count"] for loss in result.losses if loss["name"] == "start unknown")
+    h.check(unseen <= count // 1000, f"{unseen} switches were not seen")
+    h.check(len(paths) >= count - unseen, f"{len(paths)} distinct stacks, {count} were made: lost or merged")
     h.check(lost == 0, f"{lost} waits without a stack")
-    h.check(sum(paths.values()) == log["switches"], f"{sum(paths.values())} waits, {log['switches']} were made")
+    h.check(0 <= log["switches"] - sum(paths.values()) <= unseen,
+            f"{sum(paths.values())} waits, {log['switches']} were made")
     sums_agree(result, pid)
 
 
 def too_small():
     count = 20_000
-    result, log, recorder, pid = run(count, 4096)
+    result, log, recorder, pid = run(count, TOO_FEW)
     paths, lost, other = split(result)
     full = [loss for loss in result.losses if loss["name"] == "stack map full"]
     print(f"  {len(paths)} kept, {lost} waits lost their stack of {log['switches']}; losses {full}")
-    h.check(0 < len(paths) <= 4096, f"{len(paths)} stacks kept in a map of 4096")
+    h.check(0 < len(paths) < count, f"{len(paths)} stacks kept")
     h.check(lost > 0 and full, "nothing was lost")
     h.check(sum(loss["count"] for loss in full) == lost, "the loss counter and the samples disagree")
     h.check(sum(paths.values()) + lost + sum(s.count for s in other) >= log["switches"], "waits are missing")
@@ -83,7 +89,7 @@ def too_small():
 
 
 def too_small_strict():
-    run(20_000, 4096, "--strict", code=5)
+    run(20_000, TOO_FEW, "--strict", code=5)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ NOINLINE static void nap_before_exec(void) {
   inline_syscall(SYS_nanosleep, (long)&length, 0, 0, 0);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 3) return 2;
   puts("ready");
   fflush(stdout);

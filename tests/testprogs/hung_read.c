@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A thread that hangs in libc's read() under a known chain of calls, and never comes back. usage: hung_read
+// A thread that hangs in libc's read() under a known chain of calls, and never comes back. usage:
+// hung_read
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
@@ -28,7 +29,7 @@ NOINLINE static void hang_outer(void) {
   KEEP_FRAME();
 }
 
-NOINLINE static void *hang_thread(void *unused) {
+NOINLINE static void* hang_thread(void* unused) {
   prctl(PR_SET_NAME, "hung-reader", 0, 0, 0);
   hang_outer();
   KEEP_FRAME();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// System calls compiled into the calling function: no libc wrapper, so the function that waits is the innermost user
-// frame and its frame pointer is valid at the stop.
+// System calls compiled into the calling function: no libc wrapper, so the function that waits is
+// the innermost user frame and its frame pointer is valid at the stop.
 #pragma once
 
 #include <stdint.h>
@@ -14,7 +14,8 @@
 #error "inline_syscall.h knows x86-64 only"
 #endif
 
-static inline __attribute__((always_inline)) long inline_syscall(long number, long a, long b, long c, long d) {
+static inline __attribute__((always_inline)) long inline_syscall(long number, long a, long b,
+                                                                 long c, long d) {
   register long r10 __asm__("r10") = d;
   long result;
   __asm__ volatile("syscall"

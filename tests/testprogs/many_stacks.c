@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Waits once on each of COUNT distinct stacks: the bits of a number choose between two functions, LEVELS deep.
-// usage: many_stacks COUNT LEVELS
+// Waits once on each of COUNT distinct stacks: the bits of a number choose between two functions,
+// LEVELS deep. usage: many_stacks COUNT LEVELS
 //
-// A wait that did not switch is repeated, so each stack has at least one. Prints "ready", waits for a line, does the
-// waits, prints its log as JSON, stays quiet until stdin ends.
+// A wait that did not switch is repeated, so each stack has at least one. Prints "ready", waits for
+// a line, does the waits, prints its log as JSON, stays quiet until stdin ends.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,7 +51,7 @@ static inline __attribute__((always_inline)) void descend(uint32_t bits, int lev
   }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const uint32_t count = (uint32_t)atol(argv[1]);
   const int levels = atoi(argv[2]);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs a program, and when it has ended another one under the same pid (clone3 with set_tid; needs CAP_SYS_ADMIN or
-// CAP_CHECKPOINT_RESTORE). usage: reuse_pid FIRST FIRST_SECONDS SECOND SECOND_SECONDS
+// Runs a program, and when it has ended another one under the same pid (clone3 with set_tid; needs
+// CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE). usage: reuse_pid FIRST FIRST_SECONDS SECOND
+// SECOND_SECONDS
 #define _GNU_SOURCE
 #include <linux/sched.h>
 #include <signal.h>
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 // Any pid when `pid` is 0.
-static pid_t spawn(pid_t pid, char *program, char *seconds) {
+static pid_t spawn(pid_t pid, char* program, char* seconds) {
   struct clone_args arguments = {.exit_signal = SIGCHLD};
   if (pid != 0) {
     arguments.set_tid = (uint64_t)(uintptr_t)&pid;
@@ -21,13 +22,13 @@ static pid_t spawn(pid_t pid, char *program, char *seconds) {
   }
   const pid_t child = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
   if (child == 0) {
-    execl(program, program, seconds, (char *)NULL);
+    execl(program, program, seconds, (char*)NULL);
     _exit(127);
   }
   return child;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 5) return 2;
   const pid_t first = spawn(0, argv[1], argv[2]);
   printf("pid %d\n", first);

@@ -23,7 +23,7 @@ NOINLINE static void site_inline(void) {
   if (inline_syscall(SYS_read, release_pipe[0], (long)&byte, 1, 0) != 1) exit(1);
 }
 
-NOINLINE static void *site_thread(void *argument) {
+NOINLINE static void* site_thread(void* argument) {
   const int through_libc = strcmp(argument, "libc") == 0;
   for (;;) {
     if (through_libc) {
@@ -35,7 +35,7 @@ NOINLINE static void *site_thread(void *argument) {
   return NULL;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 2 || pipe(release_pipe) != 0) return 2;
   pthread_t thread;
   pthread_create(&thread, NULL, site_thread, argv[1]);

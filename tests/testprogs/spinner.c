@@ -2,8 +2,9 @@
 //
 // Threads that spin on one CPU for a given time and never block. usage: spinner CPU SECONDS THREADS
 //
-// Each thread notes its CPU clock and run-queue wait (/proc/self/task/TID/schedstat) before it waits to begin and after
-// it has spun. Prints "ready", waits for a line, spins, prints the sums as JSON, stays quiet until stdin ends.
+// Each thread notes its CPU clock and run-queue wait (/proc/self/task/TID/schedstat) before it
+// waits to begin and after it has spun. Prints "ready", waits for a line, spins, prints the sums as
+// JSON, stays quiet until stdin ends.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
@@ -20,7 +21,7 @@ struct account {
 static struct account account_now(void) {
   char path[64];
   snprintf(path, sizeof path, "/proc/self/task/%ld/schedstat", (long)syscall(SYS_gettid));
-  FILE *file = fopen(path, "r");
+  FILE* file = fopen(path, "r");
   unsigned long long ran = 0, waited = 0;
   if (!file || fscanf(file, "%llu %llu", &ran, &waited) != 2) exit(1);
   fclose(file);
@@ -30,8 +31,8 @@ static struct account account_now(void) {
 static int cpu, seconds, start_pipe[2];
 static pthread_barrier_t finished;
 
-static void *spin_thread(void *argument) {
-  struct account *spent = argument;
+static void* spin_thread(void* argument) {
+  struct account* spent = argument;
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(cpu, &set);
@@ -49,12 +50,12 @@ static void *spin_thread(void *argument) {
   for (;;) pause();
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 4) return 2;
   cpu = atoi(argv[1]);
   seconds = atoi(argv[2]);
   const int threads = atoi(argv[3]);
-  struct account *accounts = calloc((size_t)threads, sizeof *accounts);
+  struct account* accounts = calloc((size_t)threads, sizeof *accounts);
   if (pipe(start_pipe) != 0) return 1;
   pthread_barrier_init(&finished, NULL, (unsigned)threads + 1);
   for (int i = 0; i < threads; i++) {

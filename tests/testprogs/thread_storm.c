@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Short-lived threads: RATE a second for SECONDS, each naps 5 ms once and ends. usage: thread_storm RATE SECONDS
+// Short-lived threads: RATE a second for SECONDS, each naps 5 ms once and ends. usage: thread_storm
+// RATE SECONDS
 //
 // Prints "ready", waits for a line, storms, prints its log as JSON, stays quiet until stdin ends.
 #define _GNU_SOURCE
@@ -21,7 +22,7 @@ NOINLINE static void storm_nap(void) {
   napped_ns += clock_ns(CLOCK_MONOTONIC) - before_ns;
 }
 
-static void *storm_thread(void *unused) {
+static void* storm_thread(void* unused) {
   storm_nap();
   ended++;
   return unused;
@@ -34,7 +35,7 @@ NOINLINE static void pace(uint64_t until_ns) {
   inline_syscall(SYS_nanosleep, (long)&length, 0, 0, 0);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const long rate = atol(argv[1]), total = rate * atol(argv[2]);
   pthread_attr_t attributes;
@@ -54,8 +55,8 @@ int main(int argc, char **argv) {
   }
   const uint64_t elapsed_ns = clock_ns(CLOCK_MONOTONIC) - start_ns;
   while (ended < made) pace(clock_ns(CLOCK_MONOTONIC) + 10000000);
-  printf("{\"threads\": %ld, \"napped_ns\": %llu, \"elapsed_ns\": %llu}\n", made, (unsigned long long)napped_ns,
-         (unsigned long long)elapsed_ns);
+  printf("{\"threads\": %ld, \"napped_ns\": %llu, \"elapsed_ns\": %llu}\n", made,
+         (unsigned long long)napped_ns, (unsigned long long)elapsed_ns);
   fflush(stdout);
   while (fgets(line, sizeof line, stdin)) {
   }

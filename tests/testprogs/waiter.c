@@ -11,7 +11,7 @@ NOINLINE static void NAP_FUNCTION(void) {
   inline_syscall(SYS_nanosleep, (long)&length, 0, 0, 0);
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc < 2) return 2;
   puts("ready");
   fflush(stdout);
