@@ -153,9 +153,8 @@ TEST(MakeProfile, WrappersAreLeftOutUnlessTheyPanic) {
   EXPECT_THAT(Lines(Make(WithWrapper("main.(*T).f"))),
               ElementsAre("server;main.run;main.(*T).f;[futex] 1/0/1"));
   EXPECT_THAT(Lines(Make(WithWrapper(""))), ElementsAre("server;main.run;[futex] 1/0/1"));
-  EXPECT_THAT(
-      Lines(Make(WithWrapper("runtime.panicwrap"))),
-      ElementsAre("server;main.run;main.(*T).f-fm;runtime.panicwrap;[futex] 1/0/1"));
+  EXPECT_THAT(Lines(Make(WithWrapper("runtime.panicwrap"))),
+              ElementsAre("server;main.run;main.(*T).f-fm;runtime.panicwrap;[futex] 1/0/1"));
   EXPECT_EQ(Make(WithWrapper("main.(*T).f")).stack_counts.user_frames, 2u);
 }
 
@@ -163,8 +162,7 @@ TEST(MakeProfile, AnInlinedWrapperLeavesItsCaller) {
   Recording r = WithWrapper("main.(*T).f");
   r.names[{0, 0x500010, true}] = {{"main.(*T).f-fm", "", 0, FrameKind::kGo, true, true},
                                   {"main.outer", "", 0, FrameKind::kGo, false, false}};
-  EXPECT_THAT(Lines(Make(r)),
-              ElementsAre("server;main.run;main.outer;main.(*T).f;[futex] 1/0/1"));
+  EXPECT_THAT(Lines(Make(r)), ElementsAre("server;main.run;main.outer;main.(*T).f;[futex] 1/0/1"));
 }
 
 TEST(MakeProfile, AddressesWithoutAName) {

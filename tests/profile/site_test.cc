@@ -58,9 +58,7 @@ TEST(SiteOfWait, AModuleMayHaveANameWithoutADot) {
   EXPECT_EQ(Site({Frame("synchro.Wait", kGo), Frame("sync.(*Mutex).Lock", kGo)}), "synchro.Wait");
 }
 
-TEST(SiteOfWait, IgnoresAnIndexWithoutAFrame) {
-  EXPECT_EQ(SiteOfWait({}, {9}), std::nullopt);
-}
+TEST(SiteOfWait, IgnoresAnIndexWithoutAFrame) { EXPECT_EQ(SiteOfWait({}, {9}), std::nullopt); }
 
 }  // namespace
 }  // namespace stallscope

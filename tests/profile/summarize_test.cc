@@ -107,10 +107,11 @@ TEST(FormatSummary, SaysWhatItMust) {
   const std::string text = FormatSummary(profile, options);
   ExpectFitsScreen(text);
   for (const char* part :
-       {"-p 100 (server) for 10.00 s", "1,050 waits, 100.00 s in 6 stacks, by tp_btf sched_switch",
-        "lost     nothing", "0.4% of 1,000 user frames", "25.0% guessed",
+       {"target   server (pid 100), 10.00 s\n", "offcpu   100.00 s in 1,050 waits, 6 stacks\n",
+        "         by tp_btf sched_switch\n", "lost     nothing",
+        "unnamed 0.4% of 1,000 user frames", "guessed 25.0%",
         "12 of 200 distinct ones end early: unreadable 12",
-        "CPU 120.0 ms, kernel programs 30.0 ms; maps 24.0 MB, RSS 45.0 MB", "[pipe]  main.read",
+        "CPU 120.0 ms, kernel programs 30.0 ms; maps 24.0 MB, RSS 45.0 MB", "[pipe]   main.read",
         "[futex]  main.hot (75%)", "90.00 s of Go's own threads", "pid 100 became another program",
         "wrote    x.html", "next     stallscope convert x.raw -o x.json"}) {
     EXPECT_THAT(text, HasSubstr(part));
@@ -131,6 +132,42 @@ TEST(FormatSummary, WarnsOfLossWithItsRemedy) {
   EXPECT_THAT(FormatSummary(profile, {}), HasSubstr("kernel programs not measured"));
 }
 
+// A loss that cannot move any number is said plainly; the largest ones come first.
+TEST(FormatSummary, WarnsFromATenthOfAPercentOn) {
+  Profile profile = ServerProfile();
+  profile.events[0].samples[0].values[2] = 99'999;
+  profile.losses = {{"offcpu", "start unknown", 1, 66'900, "", false}};
+  EXPECT_THAT(FormatSummary(profile, {}),
+              HasSubstr("\nlost     start unknown (<0.1% of offcpu): 1 wait, 66.9 us\n"));
+  profile.losses = {{"offcpu", "a", 1, 1, "", false},
+                    {"offcpu", "b", 2, 1, "", false},
+                    {"offcpu", "c", 3, 1, "", false},
+                    {"offcpu", "stack map full", 101, 1, "--stacks 65536", true}};
+  const std::string text = FormatSummary(profile, {});
+  EXPECT_THAT(text, HasSubstr("\nWARNING 0.1% of offcpu lost (stack map full): 101 waits"));
+  EXPECT_THAT(text, HasSubstr("lost     c ("));
+  EXPECT_THAT(text, Not(HasSubstr(" a (")));
+  EXPECT_THAT(text, HasSubstr("and 1 more, smaller"));
+}
+
+TEST(FormatSummary, NamesTheTarget) {
+  const auto target = [](std::string target) {
+    Profile profile;
+    profile.target = std::move(target);
+    profile.duration_ns = 1'000'000'000;
+    const std::string text = FormatSummary(profile, {});
+    return text.substr(0, text.find('\n'));
+  };
+  EXPECT_EQ(target("-p 7 (a (b))"), "target   a (b) (pid 7), 1.00 s");
+  EXPECT_EQ(target("-p 7 (a), 8 (b)"), "target   7 (a), 8 (b), 1.00 s");
+  EXPECT_EQ(target("-p 7"), "target   -p 7, 1.00 s");
+  EXPECT_EQ(target("-p ("), "target   -p (, 1.00 s");
+  EXPECT_EQ(target("-p )"), "target   ), 1.00 s");
+  EXPECT_EQ(target("--comm nginx (4 processes)"), "target   --comm nginx (4 processes), 1.00 s");
+  EXPECT_EQ(target("-a"), "target   every process, 1.00 s");
+  EXPECT_EQ(target(""), "target   , 1.00 s");
+}
+
 TEST(FormatSummary, NamesThreadsThatWereBlockedAllTheTime) {
   Profile profile = ServerProfile();
   ProfileHungThread hung;
@@ -143,8 +180,8 @@ TEST(FormatSummary, NamesThreadsThatWereBlockedAllTheTime) {
   idle.go_scheduler = true;
   profile.hung = {hung, idle, idle};
   const std::string text = FormatSummary(profile, {});
-  EXPECT_THAT(text, HasSubstr("tid 4711 reader all the time [pipe] main.read"));
-  EXPECT_THAT(text, HasSubstr("2 idle threads of Go"));
+  EXPECT_THAT(text, HasSubstr("all the time: tid 4711 reader  [pipe]  main.read"));
+  EXPECT_THAT(text, HasSubstr("2 idle threads of Go, by design"));
 }
 
 // A hostile target and a bad night: everything at once, and every name is long and full of escapes.
@@ -164,7 +201,7 @@ TEST(FormatSummary, FitsOneScreenWhateverTheNames) {
     profile.hung.push_back(hung);
   }
   profile.hidden = {{"offcpu", hostile, 1, 1}};
-  ExpectFitsScreen(FormatSummary(profile, {}), 26);
+  ExpectFitsScreen(FormatSummary(profile, {}), 28);
 }
 
 TEST(FormatSummary, AnEmptyProfileIsSaid) {

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// .raw capture files: a Recording as bytes; docs/capture.md has the format. Versioned, checksummed block by block, and
-// readable up to a cut: a file that was truncated or damaged gives what stands before the damage and says so.
+// .raw capture files: a Recording as bytes; docs/capture.md has the format. Versioned, checksummed
+// block by block, and readable up to a cut: a file that was truncated or damaged gives what stands
+// before the damage and says so.
 #pragma once
+
+#include <absl/status/statusor.h>
 
 #include <cstddef>
 #include <string>
 #include <string_view>
-
-#include <absl/status/statusor.h>
 
 #include "userspace/profile/recording.h"
 

@@ -3,11 +3,11 @@
 // Recording -> Profile: names, reasons, what is shown and what is hidden.
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 #include "userspace/profile/profile.h"
 #include "userspace/profile/recording.h"
@@ -15,10 +15,10 @@
 namespace stallscope {
 
 struct ProfileOptions {
-  bool idle = false;            // --idle: show Go's idle threads whole instead of one line a group
-  bool reason_root = false;     // --reason-root
-  bool kernel_only = false;     // --kernel
-  bool user_only = false;       // --user
+  bool idle = false;         // --idle: show Go's idle threads whole instead of one line a group
+  bool reason_root = false;  // --reason-root
+  bool kernel_only = false;  // --kernel
+  bool user_only = false;    // --user
   std::vector<std::string> include;  // -I: keep stacks with a frame that matches one of these
   std::vector<std::string> exclude;  // -X: drop stacks with a frame that matches one of these
 };

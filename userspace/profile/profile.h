@@ -17,7 +17,8 @@ enum class ProfileFrameKind : uint8_t { kNative, kGo, kRuntime, kKernel, kMarker
 
 // A frame as it is shown. Equal frames are stored once, in Profile::frames.
 struct ProfileFrame {
-  std::string name;  // not yet escaped for any format: may hold any bytes. Markers come with their brackets.
+  std::string name;  // not yet escaped for any format: may hold any bytes. Markers come with their
+                     // brackets.
   std::string file;  // empty when unknown
   uint32_t line = 0;
   ProfileFrameKind kind = ProfileFrameKind::kNative;
@@ -29,21 +30,24 @@ struct ProfileFrame {
 };
 
 struct ProfileSample {
-  std::string comm;              // first frame of a folded line
-  std::vector<uint32_t> frames;  // indices into Profile::frames, root first; user frames, then kernel frames
-  std::string reason;            // without brackets: "futex", "IO wait"
-  std::map<std::string, std::string> labels;  // "pid", "tid", "thread"
+  std::string comm;  // first frame of a folded line
+  std::vector<uint32_t>
+      frames;          // indices into Profile::frames, root first; user frames, then kernel frames
+  std::string reason;  // without brackets: "futex", "IO wait"
+  std::map<std::string, std::string> labels;   // "pid", "tid", "thread"
   std::vector<std::optional<int64_t>> values;  // parallel to the columns
 };
 
 struct EventProfile {
   std::string name;
   std::vector<Column> columns;
-  std::vector<ProfileSample> samples;  // sorted by (comm, frame names, reason, labels): two conversions are the same bytes
+  std::vector<ProfileSample>
+      samples;  // sorted by (comm, frame names, reason, labels): two conversions are the same bytes
   std::string mechanism;
 };
 
-// The ledger's own totals of one process (one life of one program in it), to hold the samples against.
+// The ledger's own totals of one process (one life of one program in it), to hold the samples
+// against.
 struct ProfileTotals {
   uint32_t pid = 0;  // 0 when the recording does not say
   std::string comm;  // of the process
@@ -65,16 +69,16 @@ struct ProfileHungThread {
   bool go_scheduler = false;     // a thread of the Go scheduler: idle by design
 };
 
-// How good the recording's distinct stacks are. Frames are counted once a stack, however often that stack was seen;
-// what -I, -X, --kernel, --user and --idle hide is counted too.
+// How good the recording's distinct stacks are. Frames are counted once a stack, however often that
+// stack was seen; what -I, -X, --kernel, --user and --idle hide is counted too.
 struct StackCounts {
-  uint64_t stacks = 0;          // distinct
-  uint64_t with_user = 0;       // those with a user part
+  uint64_t stacks = 0;                       // distinct
+  uint64_t with_user = 0;                    // those with a user part
   std::map<StackEnd, uint64_t> ended_early;  // by why; kComplete and kNone do not occur
   uint64_t user_frames = 0;
   uint64_t user_unnamed = 0;
   uint64_t user_guessed = 0;
-  uint64_t go_frames = 0;       // user frames in Go programs
+  uint64_t go_frames = 0;  // user frames in Go programs
   uint64_t go_unnamed = 0;
   uint64_t kernel_frames = 0;
   uint64_t kernel_unnamed = 0;
@@ -87,7 +91,8 @@ struct Profile {
   std::string target;
   int64_t start_unix_ns = 0;
   uint64_t duration_ns = 0;
-  bool reason_root = false;  // --reason-root: formats put the reason after comm instead of at the leaf
+  bool reason_root =
+      false;  // --reason-root: formats put the reason after comm instead of at the leaf
   std::vector<ProfileFrame> frames;
   std::vector<EventProfile> events;
   std::vector<Loss> losses;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A Recording is what one run of `stallscope record` measured, before names are chosen: raw stacks, raw reasons, sums,
-// the address spaces they belong to, and the names of every address that occurs. It is a plain value: the collectors
-// fill it, capture.h writes and reads it as a .raw file, and make_profile.h turns it into a Profile. Nothing in it
-// needs the kernel, root, or a live process.
+// A Recording is what one run of `stallscope record` measured, before names are chosen: raw stacks,
+// raw reasons, sums, the address spaces they belong to, and the names of every address that occurs.
+// It is a plain value: the collectors fill it, capture.h writes and reads it as a .raw file, and
+// make_profile.h turns it into a Profile. Nothing in it needs the kernel, root, or a live process.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +46,10 @@ enum class SegmentKind : uint8_t { kKernel = 0, kUser = 1, kGoroutine = 2, kMark
 
 struct StackAddress {
   uint64_t value = 0;
-  bool is_return = false;  // a return address: the call is before it, so names are looked up at value - 1
-  bool guessed = false;    // reached by a rule that cannot be proven (a frame pointer below code that keeps none)
+  bool is_return =
+      false;  // a return address: the call is before it, so names are looked up at value - 1
+  bool guessed = false;  // reached by a rule that cannot be proven (a frame pointer below code that
+                         // keeps none)
   auto operator<=>(const StackAddress&) const = default;
 };
 
@@ -60,16 +62,17 @@ struct Segment {
   auto operator<=>(const Segment&) const = default;
 };
 
-// Why a user walk ended. kComplete: at the outermost frame. The rest end early and are counted in the summary.
+// Why a user walk ended. kComplete: at the outermost frame. The rest end early and are counted in
+// the summary.
 enum class StackEnd : uint8_t {
-  kComplete = 0,     // frame pointer 0, goexit, or another proven root
-  kNone = 1,         // no user part at all (kernel thread, --kernel)
-  kFull = 2,         // more frames than the walker keeps (127)
-  kUnreadable = 3,   // the target's memory could not be read (paged out, or not a stack)
-  kLeftStack = 4,    // the next frame pointer does not lie above this one on the same stack
-  kNotACall = 5,     // the word taken for a return address does not follow a call instruction
-  kLost = 6,         // the stack map was full
-  kMoved = 7,        // the thread ran while its stack was being read from outside
+  kComplete = 0,    // frame pointer 0, goexit, or another proven root
+  kNone = 1,        // no user part at all (kernel thread, --kernel)
+  kFull = 2,        // more frames than the walker keeps (127)
+  kUnreadable = 3,  // the target's memory could not be read (paged out, or not a stack)
+  kLeftStack = 4,   // the next frame pointer does not lie above this one on the same stack
+  kNotACall = 5,    // the word taken for a return address does not follow a call instruction
+  kLost = 6,        // the stack map was full
+  kMoved = 7,       // the thread ran while its stack was being read from outside
 };
 
 // Segments innermost first: kernel, then user (C), then goroutine.
@@ -84,7 +87,8 @@ enum class FileType : uint8_t { kUnknown = 0, kPipe, kSocket, kTty, kRegular, kO
 
 // What the kernel said about a wait; user space names the reason (reason.h).
 struct RawReason {
-  int32_t syscall = -1;     // number in the table of the machine (x86-64, arm64), -1 outside a system call
+  int32_t syscall =
+      -1;  // number in the table of the machine (x86-64, arm64), -1 outside a system call
   uint32_t task_state = 0;  // TASK_* bits of the switch-out, TASK_FREEZABLE masked
   bool in_iowait = false;
   bool kernel_thread = false;
@@ -117,14 +121,16 @@ struct RecordedEvent {
   bool operator==(const RecordedEvent&) const = default;
 };
 
-// One kind of loss: named, counted, with the knob that mends it. Only losses with count > 0 are kept.
+// One kind of loss: named, counted, with the knob that mends it. Only losses with count > 0 are
+// kept.
 struct Loss {
   std::string event;                // "offcpu"
   std::string name;                 // "stack map full", "start unknown", "process gone"
   uint64_t count = 0;               // waits (or samples) touched
   std::optional<uint64_t> time_ns;  // their time, where it is known
   std::string remedy;               // "--stacks 65536"; may be empty
-  bool dropped = false;             // true: the time is missing from the samples; false: only a name or a stack is
+  bool dropped =
+      false;  // true: the time is missing from the samples; false: only a name or a stack is
   bool operator==(const Loss&) const = default;
 };
 
@@ -149,11 +155,12 @@ struct ProcessTotals {
 };
 
 struct Cost {
-  uint64_t own_cpu_ns = 0;                    // CPU of this process, recording and writing
-  std::optional<uint64_t> kernel_ns;          // CPU inside our kernel programs, when BPF statistics could be had
+  uint64_t own_cpu_ns = 0;  // CPU of this process, recording and writing
+  std::optional<uint64_t>
+      kernel_ns;  // CPU inside our kernel programs, when BPF statistics could be had
   uint64_t kernel_runs = 0;
-  uint64_t map_bytes = 0;                     // memory of the kernel maps
-  uint64_t rss_bytes = 0;                     // our peak resident set
+  uint64_t map_bytes = 0;  // memory of the kernel maps
+  uint64_t rss_bytes = 0;  // our peak resident set
   bool operator==(const Cost&) const = default;
 };
 
@@ -176,22 +183,24 @@ struct NamedAddress {
 
 struct Recording {
   std::string tool_version;
-  std::string target;             // "-p 4242 (etcd)", as the summary prints it
-  std::string machine;            // of uname(2): which table system call numbers are of. Empty: this machine's
-  uint64_t start_mono_ns = 0;     // CLOCK_MONOTONIC
-  int64_t start_unix_ns = 0;      // CLOCK_REALTIME
+  std::string target;  // "-p 4242 (etcd)", as the summary prints it
+  std::string
+      machine;  // of uname(2): which table system call numbers are of. Empty: this machine's
+  uint64_t start_mono_ns = 0;  // CLOCK_MONOTONIC
+  int64_t start_unix_ns = 0;   // CLOCK_REALTIME
   uint64_t duration_ns = 0;
   bool per_thread = false;
   std::vector<AddressSpace> spaces;
-  std::vector<Stack> stacks;      // distinct
+  std::vector<Stack> stacks;  // distinct
   std::vector<RecordedEvent> events;
   std::vector<Loss> losses;
-  std::vector<Hidden> filtered;   // what --min and --max left out while recording
+  std::vector<Hidden> filtered;  // what --min and --max left out while recording
   std::vector<HungThread> hung;
   std::vector<ProcessTotals> totals;
   std::vector<std::string> notes;  // lines the summary repeats: an exec, an exit, a repaired count
   Cost cost;
-  // Names of every address that occurs in `stacks`, innermost (inlined) first. An address without a name is absent.
+  // Names of every address that occurs in `stacks`, innermost (inlined) first. An address without a
+  // name is absent.
   std::map<NamedAddress, std::vector<symbolizer::Frame>> names;
   bool operator==(const Recording&) const = default;
 };

@@ -205,6 +205,26 @@ std::string_view EndWord(StackEnd end) {
   return "unknown";
 }
 
+// "1 wait", "2 waits".
+std::string Counted(uint64_t count, std::string_view thing) {
+  return fmt::format("{} {}{}", ShowCount(count), thing, count == 1 ? "" : "s");
+}
+
+// "etcd (pid 4242)" for "-p 4242 (etcd)"; other targets as the command line names them.
+std::string ShowTarget(std::string_view target) {
+  if (target == "-a") return "every process";
+  const std::string whole = Printable(target);
+  std::string_view rest = whole;
+  if (rest.substr(0, 3) != "-p " || rest.back() != ')') return whole;
+  rest.remove_prefix(3);
+  const size_t digits = rest.find_first_not_of("0123456789");
+  const bool one = digits > 0 && digits != std::string_view::npos &&
+                   rest.substr(digits, 2) == " (" && rest.find("), ") == std::string_view::npos;
+  if (!one) return std::string(rest);
+  const std::string_view name = rest.substr(digits + 2, rest.size() - digits - 3);
+  return fmt::format("{} (pid {})", name, rest.substr(0, digits));
+}
+
 // The screen, line by line: a key in the first column, text in the second.
 class Screen {
  public:
@@ -216,18 +236,25 @@ class Screen {
   // Cut to the width; the key of equal lines in a row is printed once.
   void Line(std::string_view key, std::string_view text) {
     const std::string_view shown = key == last_key_ ? std::string_view() : key;
-    text_ += fmt::format("{:<{}}{}\n", shown, kKeyWidth, Shorten(text, room()));
+    text_ +=
+        fmt::format("{:<{}}{}\n", Shorten(shown, kKeyWidth - 1), kKeyWidth, Shorten(text, room()));
     last_key_ = key;
   }
 
   // What a person copies, or a script looks for: kept whole, however wide.
   void WholeLine(std::string_view key, std::string_view text) {
-    text_ += fmt::format("{:<{}}{}\n", key, kKeyWidth, WithoutControls(text));
-    last_key_ = "";
+    const std::string_view shown = key == last_key_ ? std::string_view() : key;
+    text_ += fmt::format("{:<{}}{}\n", shown, kKeyWidth, WithoutControls(text));
+    last_key_ = key;
   }
 
   void Warning(std::string_view text) {
     text_ += fmt::format("WARNING {}\n", Shorten(text, 2 * width_ - 8));
+    last_key_ = "";
+  }
+
+  void Blank() {
+    text_ += "\n";
     last_key_ = "";
   }
 
@@ -241,20 +268,22 @@ class Screen {
 };
 
 void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen) {
-  screen.Line("measured", fmt::format("{} for {}", Printable(profile.target),
-                                      ShowDuration(profile.duration_ns)));
+  const std::string target = ShowTarget(profile.target);
+  const std::string duration = ShowDuration(profile.duration_ns);
+  screen.Line("target", fmt::format("{}, {}", Shorten(target, screen.room() - duration.size() - 2),
+                                    duration));
   for (const EventSummary& event : summary.events) {
-    std::string text = fmt::format("{} waits", ShowCount(event.count));
-    if (event.time_ns) text += fmt::format(", {}", ShowDuration(*event.time_ns));
-    if (!event.time_ns) text += fmt::format(", {}", ShowValue(event.value, event.unit));
-    text += fmt::format(" in {} stacks, by {}", ShowCount(event.stacks), event.mechanism);
-    screen.Line(event.name, text);
+    const std::string value =
+        event.time_ns ? ShowDuration(*event.time_ns) : ShowValue(event.value, event.unit);
+    screen.Line(event.name, fmt::format("{} in {}, {}", value, Counted(event.count, "wait"),
+                                        Counted(event.stacks, "stack")));
+    screen.Line(event.name, fmt::format("by {}", event.mechanism));
   }
   constexpr size_t kMostHidden = 2;
   for (size_t i = 0; i < std::min(profile.hidden.size(), kMostHidden); ++i) {
     const Hidden& hidden = profile.hidden[i];
-    screen.Line("hidden", fmt::format("{} waits, {} of {}: {}", ShowCount(hidden.count),
-                                      ShowDuration(hidden.time_ns), hidden.event, hidden.why));
+    screen.Line("hidden", fmt::format("{} in {} of {}: {}", ShowDuration(hidden.time_ns),
+                                      Counted(hidden.count, "wait"), hidden.event, hidden.why));
   }
   if (profile.hidden.size() > kMostHidden) {
     screen.Line("hidden", fmt::format("and {} more kinds", profile.hidden.size() - kMostHidden));
@@ -269,37 +298,54 @@ uint64_t RecordedCount(const Summary& summary, std::string_view event) {
   return 0;
 }
 
-void PrintLosses(const Profile& profile, const Summary& summary, Screen& screen) {
-  constexpr size_t kMost = 3;
-  size_t printed = 0;
-  for (const Loss& loss : profile.losses) {
-    if (loss.count == 0) continue;
-    if (printed++ == kMost) {
-      screen.Warning("and more kinds of loss: --json lists them all");
-      return;
-    }
-    // What is lost with its time is in no sample; what lost only a name or a stack is.
-    const uint64_t recorded = RecordedCount(summary, loss.event);
-    const uint64_t whole = loss.dropped ? recorded + loss.count : std::max(recorded, loss.count);
-    std::string text =
-        fmt::format("{} of {} {} ({}): {} waits", ShowShare(Share(loss.count, whole)), loss.event,
-                    loss.dropped ? "lost" : "touched", loss.name, ShowCount(loss.count));
-    if (loss.time_ns) text += fmt::format(", {}", ShowDuration(*loss.time_ns));
-    if (!loss.remedy.empty()) text += fmt::format("; try {}", loss.remedy);
-    screen.Warning(text);
+// Losses of less are said, but nobody is woken.
+constexpr double kWarnShare = 0.001;
+
+// What is lost with its time is in no sample; what lost only a name or a stack is.
+double LossShare(const Loss& loss, const Summary& summary) {
+  const uint64_t recorded = RecordedCount(summary, loss.event);
+  return Share(loss.count, loss.dropped ? recorded + loss.count : std::max(recorded, loss.count));
+}
+
+void PrintLoss(const Loss& loss, double share, Screen& screen) {
+  std::string what = fmt::format("{}", Counted(loss.count, "wait"));
+  if (loss.time_ns) what += fmt::format(", {}", ShowDuration(*loss.time_ns));
+  if (!loss.remedy.empty()) what += fmt::format("; try {}", loss.remedy);
+  if (share < kWarnShare) {
+    screen.Line("lost",
+                fmt::format("{} ({} of {}): {}", loss.name, ShowShare(share), loss.event, what));
+    return;
   }
-  if (printed == 0) screen.Line("lost", "nothing");
+  screen.Warning(fmt::format("{} of {} {} ({}): {}", ShowShare(share), loss.event,
+                             loss.dropped ? "lost" : "touched", loss.name, what));
+}
+
+void PrintLosses(const Profile& profile, const Summary& summary, Screen& screen) {
+  std::vector<std::pair<double, const Loss*>> losses;
+  for (const Loss& loss : profile.losses) {
+    if (loss.count > 0) losses.emplace_back(LossShare(loss, summary), &loss);
+  }
+  std::stable_sort(losses.begin(), losses.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
+  constexpr size_t kMost = 3;
+  for (size_t i = 0; i < std::min(losses.size(), kMost); ++i) {
+    PrintLoss(*losses[i].second, losses[i].first, screen);
+  }
+  if (losses.size() > kMost) {
+    screen.Line("lost", fmt::format("and {} more, smaller (--json)", losses.size() - kMost));
+  }
+  if (losses.empty()) screen.Line("lost", "nothing");
 }
 
 void PrintNames(const StackCounts& counts, Screen& screen) {
-  std::string text = fmt::format("{} of {} user frames have none",
-                                 ShowShare(Share(counts.user_unnamed, counts.user_frames)),
-                                 ShowCount(counts.user_frames));
+  std::string text =
+      fmt::format("unnamed {} of {}", ShowShare(Share(counts.user_unnamed, counts.user_frames)),
+                  Counted(counts.user_frames, "user frame"));
   if (counts.go_frames > 0) {
-    text += fmt::format(" (Go {})", ShowShare(Share(counts.go_unnamed, counts.go_frames)));
+    text += fmt::format(", Go {}", ShowShare(Share(counts.go_unnamed, counts.go_frames)));
   }
   text += fmt::format(", kernel {}", ShowShare(Share(counts.kernel_unnamed, counts.kernel_frames)));
-  text += fmt::format("; {} guessed", ShowShare(Share(counts.user_guessed, counts.user_frames)));
+  text += fmt::format("; guessed {}", ShowShare(Share(counts.user_guessed, counts.user_frames)));
   screen.Line("names", text);
 }
 
@@ -328,10 +374,15 @@ void PrintCost(const Profile& profile, Screen& screen) {
 
 void PrintHeaviest(const Summary& summary, Screen& screen) {
   const bool several = summary.events.size() > 1;
+  size_t widest = 0;
   for (const HeavyReason& heavy : summary.heaviest) {
-    std::string text = fmt::format("{:>6} {:>10}  [{}]", ShowShare(heavy.share),
-                                   ShowValue(heavy.value, heavy.unit), Printable(heavy.reason));
-    if (several) text = fmt::format("{} {}", heavy.event, text);
+    widest = std::max(widest, Shorten(heavy.reason, 16).size());
+  }
+  for (const HeavyReason& heavy : summary.heaviest) {
+    std::string text = fmt::format("{:>6} {:>9}  {:<{}}", ShowShare(heavy.share),
+                                   ShowValue(heavy.value, heavy.unit),
+                                   fmt::format("[{}]", Shorten(heavy.reason, 16)), widest + 2);
+    if (several) text = fmt::format("{:<10}{}", Shorten(heavy.event, 9), text);
     const std::string site =
         heavy.site.empty() ? fmt::format("{}, site unknown", heavy.comm) : heavy.site;
     const std::string part =
@@ -364,13 +415,14 @@ void PrintHung(const Profile& profile, Screen& screen) {
     }
     ++printed;
     const std::optional<uint32_t> site = SiteOfWait(profile.frames, thread.frames);
-    screen.Line("blocked",
-                fmt::format("tid {} {} all the time [{}] {}", thread.tid, Shorten(thread.name, 16),
-                            thread.reason, site ? profile.frames[*site].name : "site unknown"));
+    screen.Line("blocked", fmt::format("all the time: tid {} {}  [{}]  {}", thread.tid,
+                                       Shorten(thread.name, 16), Shorten(thread.reason, 16),
+                                       site ? profile.frames[*site].name : "site unknown"));
   }
-  if (others > 0) screen.Line("blocked", fmt::format("and {} more threads", ShowCount(others)));
+  if (others > 0) screen.Line("blocked", fmt::format("and {}", Counted(others, "more thread")));
   if (idle > 0) {
-    screen.Line("blocked", fmt::format("{} idle threads of Go, by design", ShowCount(idle)));
+    screen.Line("blocked",
+                fmt::format("all the time: {} of Go, by design", Counted(idle, "idle thread")));
   }
 }
 
@@ -408,13 +460,16 @@ std::string FormatSummary(const Profile& profile, const SummaryOptions& options)
   const Summary summary = Summarize(profile);
   Screen screen(options.width);
   PrintEvents(profile, summary, screen);
+  screen.Blank();
+  PrintHeaviest(summary, screen);
+  PrintHung(profile, screen);
+  screen.Blank();
   PrintLosses(profile, summary, screen);
+  PrintNotes(profile, screen);
   PrintNames(summary.stacks, screen);
   PrintStacks(summary.stacks, screen);
   PrintCost(profile, screen);
-  PrintHeaviest(summary, screen);
-  PrintHung(profile, screen);
-  PrintNotes(profile, screen);
+  if (!options.files.empty() || !options.next.empty()) screen.Blank();
   for (const std::string& file : options.files) screen.WholeLine("wrote", file);
   if (!options.next.empty()) screen.WholeLine("next", options.next);
   return screen.TakeText();

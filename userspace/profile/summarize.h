@@ -57,8 +57,9 @@ struct SummaryOptions {
   size_t width = 80;               // columns: longer names are shortened in their middle
 };
 
-// Plain text without escape sequences, at most about 22 lines of `width` columns, each ending in a
-// newline. Names from the target hold no control characters in it.
+// Plain text without escape sequences, lines of `width` columns (a warning may take two rows), each
+// ending in a newline: some 20 of them, and never more than 28. Names from the target hold no
+// control characters in it.
 std::string FormatSummary(const Profile& profile, const SummaryOptions& options);
 
 }  // namespace stallscope
