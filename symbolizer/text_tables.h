@@ -14,8 +14,8 @@
 
 namespace stallscope::symbolizer {
 
-// Kernel and module text symbols. A name reaches to the next symbol, at most 64 KiB; module functions keep their
-// " [module]" out of the name.
+// Kernel and module text symbols. A name reaches to the next symbol, at most 64 KiB; module
+// functions keep their " [module]" out of the name.
 class KernelSymbols {
  public:
   // `text` is the content of /proc/kallsyms.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Runs a fuzz target over the files of its corpus, so that each input that once mattered stays a unit test.
+// Runs a fuzz target over the files of its corpus, so that each input that once mattered stays a
+// unit test.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

@@ -29,7 +29,8 @@ class OneWord : public Memory {
 TEST(DecodeGSlot, FixedOffset) {
   const OneWord none(0, 0);
   // mov %fs:0xfffffffffffffff8,%rax; cmp %rax,(%rsp)
-  EXPECT_EQ(DecodeGSlot("\x64\x48\x8b\x04\x25\xf8\xff\xff\xff\x48\x39\x04\x24"sv, 0x1000, none), -8);
+  EXPECT_EQ(DecodeGSlot("\x64\x48\x8b\x04\x25\xf8\xff\xff\xff\x48\x39\x04\x24"sv, 0x1000, none),
+            -8);
   // mov %fs:0xffffffffffffffa0,%rcx, behind another instruction
   EXPECT_EQ(DecodeGSlot("\x90\x64\x48\x8b\x0c\x25\xa0\xff\xff\xff"sv, 0x1000, none), -96);
 }
@@ -45,7 +46,8 @@ TEST(DecodeGSlot, OffsetInTheGot) {
   constexpr auto kCode = "\x48\x8b\x0d\x20\x00\x00\x00\x64\x48\x8b\x01"sv;
   EXPECT_EQ(DecodeGSlot(kCode, 0x1000, OneWord(0x1027, -104)), -104);
   EXPECT_FALSE(DecodeGSlot(kCode, 0x1000, OneWord(0x2000, -104)).has_value()) << "not readable";
-  EXPECT_FALSE(DecodeGSlot(kCode, 0x1000, OneWord(0x1027, 104)).has_value()) << "no thread-local offset";
+  EXPECT_FALSE(DecodeGSlot(kCode, 0x1000, OneWord(0x1027, 104)).has_value())
+      << "no thread-local offset";
 }
 
 TEST(DecodeGSlot, UnknownCodeIsRefused) {
@@ -53,7 +55,9 @@ TEST(DecodeGSlot, UnknownCodeIsRefused) {
   EXPECT_FALSE(DecodeGSlot(""sv, 0x1000, none).has_value());
   EXPECT_FALSE(DecodeGSlot("\x64\x48\x8b\x04\x25"sv, 0x1000, none).has_value()) << "cut";
   EXPECT_FALSE(DecodeGSlot(std::string(64, '\x90'), 0x1000, none).has_value());
-  EXPECT_FALSE(DecodeGSlot("\x64\x48\x8b\x04\x25\x08\x00\x00\x00\x90\x90"sv, 0x1000, none).has_value()) << "positive";
+  EXPECT_FALSE(
+      DecodeGSlot("\x64\x48\x8b\x04\x25\x08\x00\x00\x00\x90\x90"sv, 0x1000, none).has_value())
+      << "positive";
 }
 
 }  // namespace

@@ -62,7 +62,9 @@ class FakeProc : public testing::Test {
     std::filesystem::create_directories(root_ + "/7");
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
-  void Write(const std::string& name, const std::string& text) { std::ofstream(root_ + "/7/" + name) << text; }
+  void Write(const std::string& name, const std::string& text) {
+    std::ofstream(root_ + "/7/" + name) << text;
+  }
   std::string root_;
 };
 

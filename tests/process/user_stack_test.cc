@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The walk from outside, and the judging of walked stacks, on the test's own memory: functions of known callers stop at a
-// known place and have themselves unwound.
+// The walk from outside, and the judging of walked stacks, on the test's own memory: functions of
+// known callers stop at a known place and have themselves unwound.
 #include "userspace/process/user_stack.h"
 
 #include <gtest/gtest.h>
@@ -42,7 +42,8 @@ struct Seen {
 // Takes the registers as they are here and unwinds, before anything on the stack changes.
 extern "C" __attribute__((noinline)) void user_stack_test_stop(LiveSpace* space, Seen* seen) {
   uint64_t ip, sp, bp;
-  asm volatile("lea 0f(%%rip), %0\n0: mov %%rsp, %1\n mov %%rbp, %2" : "=r"(ip), "=r"(sp), "=r"(bp));
+  asm volatile("lea 0f(%%rip), %0\n0: mov %%rsp, %1\n mov %%rbp, %2"
+               : "=r"(ip), "=r"(sp), "=r"(bp));
   seen->registers = {ip, sp, bp, 0};
   seen->stack = UnwindFromOutside(seen->registers, nullptr, *space, 3);
   asm volatile("" ::: "memory");
@@ -85,7 +86,8 @@ TEST_F(UserStack, AnAddressThatNoCallLeadsToEndsTheStack) {
   }
   ASSERT_GE(chain.size(), 4u);
   WalkedStack walked;
-  walked.addresses = {chain[0], chain[1], chain[2] + 1, chain[3]};  // the third is inside an instruction
+  walked.addresses = {chain[0], chain[1], chain[2] + 1,
+                      chain[3]};  // the third is inside an instruction
   walked.goroutine_at = walked.addresses.size();
   const Stack stack = JudgeUserStack(walked, *space_, 0);
   EXPECT_EQ(stack.end, StackEnd::kNotACall);
@@ -101,7 +103,8 @@ TEST_F(UserStack, AWordOnTheStackIsNoCallerOfAFunctionWithAFrame) {
     for (const StackAddress& address : segment.addresses) chain.push_back(address.value);
   }
   WalkedStack walked;
-  // A stale return address at the stack pointer: it follows a call, but the leaf keeps a frame pointer.
+  // A stale return address at the stack pointer: it follows a call, but the leaf keeps a frame
+  // pointer.
   walked.addresses = {chain[0], chain[3], chain[1], chain[2]};
   walked.leaf = WalkedStack::Leaf::kWord;
   walked.goroutine_at = walked.addresses.size();
@@ -113,8 +116,8 @@ TEST_F(UserStack, AWordOnTheStackIsNoCallerOfAFunctionWithAFrame) {
   EXPECT_FALSE(kept[1].guessed);
 }
 
-// getppid() in libc is a system call without a frame: right after the instruction the word at the stack pointer is the
-// caller.
+// getppid() in libc is a system call without a frame: right after the instruction the word at the
+// stack pointer is the caller.
 TEST_F(UserStack, AFramelessLeafTakesItsWordOrSaysThatTheCallerIsUnknown) {
   const auto* code = reinterpret_cast<const uint8_t*>(&getppid);
   size_t at = 0;
@@ -144,7 +147,8 @@ TEST_F(UserStack, FollowsCallOnlyAfterCalls) {
   user_stack_test_outer(space_.get(), &seen);
   EXPECT_FALSE(space_->FollowsCall(reinterpret_cast<uint64_t>(&user_stack_test_stop)));
   EXPECT_FALSE(space_->FollowsCall(0));
-  EXPECT_FALSE(space_->FollowsCall(reinterpret_cast<uint64_t>(&seen))) << "the stack is not executable";
+  EXPECT_FALSE(space_->FollowsCall(reinterpret_cast<uint64_t>(&seen)))
+      << "the stack is not executable";
 }
 
 }  // namespace

@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <fmt/format.h>
 
 #include "userspace/cli/words.h"
 
@@ -63,7 +62,8 @@ Child::~Child() {
 
 absl::Status Child::Release() {
   const char byte = 1;
-  if (write(go_fd_, &byte, 1) != 1) return absl::ErrnoToStatus(errno, "the command's process is gone");
+  if (write(go_fd_, &byte, 1) != 1)
+    return absl::ErrnoToStatus(errno, "the command's process is gone");
   close(go_fd_);
   go_fd_ = -1;
   int error = 0;

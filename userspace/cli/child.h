@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The command of `record -- CMD ARGS...`: a child that waits before its exec until it is being recorded.
+// The command of `record -- CMD ARGS...`: a child that waits before its exec until it is being
+// recorded.
 #pragma once
 
+#include <absl/status/statusor.h>
 #include <sys/types.h>
 
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 namespace stallscope {
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// `stallscope record`: targets and outputs are checked, the programs attached, the loop drains until the end, and the
-// recording becomes files and a summary. What was recorded is written whatever happens to the target.
+// `stallscope record`: targets and outputs are checked, the programs attached, the loop drains
+// until the end, and the recording becomes files and a summary. What was recorded is written
+// whatever happens to the target.
 #include "userspace/cli/record.h"
 
 #include <errno.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,8 +20,6 @@
 #include <set>
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "userspace/cli/child.h"
 #include "userspace/cli/outputs.h"
@@ -81,7 +81,8 @@ class Signals {
 // A tick to wait for.
 class Ticker {
  public:
-  explicit Ticker(uint64_t period_ns) : fd_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
+  explicit Ticker(uint64_t period_ns)
+      : fd_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
     itimerspec spec = {};
     spec.it_interval.tv_nsec = spec.it_value.tv_nsec = static_cast<long>(period_ns);
     timerfd_settime(fd_, 0, &spec, nullptr);
@@ -92,12 +93,14 @@ class Ticker {
   Ticker(const Ticker&) = delete;
   Ticker& operator=(const Ticker&) = delete;
 
-  // Returns at the next tick, or before it when there is something to read in `fd`, or at `deadline_ns`.
+  // Returns at the next tick, or before it when there is something to read in `fd`, or at
+  // `deadline_ns`.
   void Wait(int fd, uint64_t deadline_ns) const {
     const uint64_t now = Now(CLOCK_MONOTONIC);
     if (deadline_ns && now >= deadline_ns) return;
     int timeout_ms = -1;
-    if (deadline_ns) timeout_ms = static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000, 1'000));
+    if (deadline_ns)
+      timeout_ms = static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000, 1'000));
     pollfd fds[2] = {{fd_, POLLIN, 0}, {fd, POLLIN, 0}};
     poll(fds, 2, timeout_ms);
     uint64_t ticks;
@@ -132,7 +135,8 @@ class Recorder {
     for (const std::string& note : targets_.notes) Say(note);
 
     const bool one = targets_.processes.size() == 1;
-    std::string name = options_.target.kind == TargetSelector::Kind::kAll ? "all" : options_.target.comm;
+    std::string name =
+        options_.target.kind == TargetSelector::Kind::kAll ? "all" : options_.target.comm;
     if (one) name = targets_.processes[0].comm;
     if (options_.target.kind == TargetSelector::Kind::kCommand) {
       name = options_.target.command[0].substr(options_.target.command[0].find_last_of('/') + 1);
@@ -142,15 +146,17 @@ class Recorder {
     std::vector<Output> outputs = options_.outputs;
     start_unix_ns_ = static_cast<int64_t>(Now(CLOCK_REALTIME));
     if (outputs.empty()) {
-      outputs = DefaultOutputs(name, one ? std::optional(targets_.processes[0].pid) : std::nullopt, start_unix_ns_,
-                               options_.format);
+      outputs = DefaultOutputs(name, one ? std::optional(targets_.processes[0].pid) : std::nullopt,
+                               start_unix_ns_, options_.format);
     }
     outputs_ = PlanOutputs(outputs, options_.events);
     if (auto status = CheckWritable(outputs_); !status.ok()) return status;
 
     if (options_.target.kind == TargetSelector::Kind::kCommand) {
       auto child = Child::Prepare(options_.target.command);
-      if (!child.ok()) return RunError(std::string(child.status().message()), "check the limits of this shell (ulimit -a)");
+      if (!child.ok())
+        return RunError(std::string(child.status().message()),
+                        "check the limits of this shell (ulimit -a)");
       child_ = *std::move(child);
       targets_.processes = {{static_cast<uint32_t>(child_->pid()), name}};
     }
@@ -166,14 +172,16 @@ class Recorder {
     for (const Target& target : targets_.processes) {
       const auto tgid = pids_.ToKernel(target.pid);
       if (!tgid) {
-        return TargetError(fmt::format("no process {}", target.pid), "it ended just now; find it: pgrep -a NAME");
+        return TargetError(fmt::format("no process {}", target.pid),
+                           "it ended just now; find it: pgrep -a NAME");
       }
       collector.ledger.tgids.push_back(*tgid);
       alive_.insert(target.pid);
     }
     collector.follow_children = options_.children;
     collector.from_exec = child_ != nullptr;
-    if (options_.target.kind == TargetSelector::Kind::kComm) collector.wanted_comm = options_.target.comm;
+    if (options_.target.kind == TargetSelector::Kind::kComm)
+      collector.wanted_comm = options_.target.comm;
     const bool growing = options_.children || options_.target.kind == TargetSelector::Kind::kComm ||
                          options_.target.kind == TargetSelector::Kind::kCgroup;
     collector.ledger.mode = TARGET_SET;
@@ -194,11 +202,13 @@ class Recorder {
 
     if (child_) {
       if (auto status = child_->Release(); !status.ok()) {
-        return RunError(fmt::format("{}: {}", options_.target.command[0], std::string(status.message())),
-                        "check the command's name and that it can be executed");
+        return RunError(
+            fmt::format("{}: {}", options_.target.command[0], std::string(status.message())),
+            "check the command's name and that it can be executed");
       }
     }
-    Say(fmt::format("recording offcpu (where threads block) of {}{}", TargetText(), DurationWords()));
+    Say(fmt::format("recording offcpu (where threads block) of {}{}", TargetText(),
+                    DurationWords()));
     return absl::OkStatus();
   }
 
@@ -231,7 +241,8 @@ class Recorder {
         break;
       }
       for (const ProcessChange& change : *changes) Follow(change);
-      if (options_.target.kind == TargetSelector::Kind::kCgroup && tick % kTicksARescan == 0) FindNewMembers();
+      if (options_.target.kind == TargetSelector::Kind::kCgroup && tick % kTicksARescan == 0)
+        FindNewMembers();
       if (child_ && child_->ExitCode()) over_ = true;
       ShowProgress(now - start);
       if (deadline && now >= deadline) break;
@@ -240,15 +251,16 @@ class Recorder {
   }
 
   void Follow(const ProcessChange& change) {
-    const uint64_t after_ns = change.mono_ns > offcpu_->start_mono_ns() ? change.mono_ns - offcpu_->start_mono_ns() : 0;
+    const uint64_t after_ns =
+        change.mono_ns > offcpu_->start_mono_ns() ? change.mono_ns - offcpu_->start_mono_ns() : 0;
     if (change.kind == ProcessChange::kExec) {
       if (child_ && !first_exec_ && change.tgid == static_cast<uint32_t>(child_->pid())) {
         first_exec_ = true;  // the exec that starts the command
         return;
       }
       if (!alive_.contains(change.tgid)) return;
-      Note(fmt::format("pid {} became another program ({} -> {}) after {}", change.tgid, Printable(change.before),
-                       Printable(change.after), Seconds(after_ns)));
+      Note(fmt::format("pid {} became another program ({} -> {}) after {}", change.tgid,
+                       Printable(change.before), Printable(change.after), Seconds(after_ns)));
     } else if (change.kind == ProcessChange::kExit && alive_.erase(change.tgid)) {
       Note(fmt::format("pid {} ended after {}", change.tgid, Seconds(after_ns)));
       const bool fixed = options_.target.kind == TargetSelector::Kind::kPids ||
@@ -297,7 +309,8 @@ class Recorder {
     if (options_.json) fputs(SummaryJson(*profile, written.paths).c_str(), stdout);
     if (!written.status.ok()) return ReportError(written.status);
     if (!failure_.ok()) {
-      return ReportError(RunError(std::string(failure_.message()), "what was recorded until then is written"));
+      return ReportError(
+          RunError(std::string(failure_.message()), "what was recorded until then is written"));
     }
     if (options_.strict && LossShare(*profile) > kStrictShare) return kExitLoss;
     if (child_) return child_->ExitCode().value_or(kExitDone);
@@ -325,7 +338,8 @@ class Recorder {
       if (FormatOfPath(file) == Format::kHtml) return "open " + ShellQuoted(file) + " in a browser";
     }
     for (const std::string& file : files) {
-      if (FormatOfPath(file) == Format::kRaw) return "stallscope convert " + ShellQuoted(file) + " -o flame.html";
+      if (FormatOfPath(file) == Format::kRaw)
+        return "stallscope convert " + ShellQuoted(file) + " -o flame.html";
     }
     for (const std::string& file : files) {
       if (FormatOfPath(file) == Format::kFolded) {
@@ -349,9 +363,10 @@ class Recorder {
 
   void ShowProgress(uint64_t elapsed_ns) {
     if (options_.quiet || options_.json || !isatty(STDERR_FILENO)) return;
-    fmt::print(stderr, "\r\x1b[K{:.1f} s{}  {} waits  {} stacks", static_cast<double>(elapsed_ns) / 1e9,
-               DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "", offcpu_->waits(),
-               offcpu_->stacks());
+    fmt::print(stderr, "\r\x1b[K{:.1f} s{}  {} waits  {} stacks",
+               static_cast<double>(elapsed_ns) / 1e9,
+               DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "",
+               offcpu_->waits(), offcpu_->stacks());
     fflush(stderr);
     in_progress_ = true;
   }

@@ -10,7 +10,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json OptionalNumber(const std::optional<uint64_t>& value) { return value ? Json(*value) : Json(nullptr); }
+Json OptionalNumber(const std::optional<uint64_t>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
 
 }  // namespace
 

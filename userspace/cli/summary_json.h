@@ -8,7 +8,8 @@
 
 namespace stallscope {
 
-// The summary as one JSON object in one line: what FormatSummary prints, for programs. docs/json.md describes it.
+// The summary as one JSON object in one line: what FormatSummary prints, for programs. docs/json.md
+// describes it.
 std::string SummaryJson(const Profile& profile, const std::vector<std::string>& files);
 
 }  // namespace stallscope

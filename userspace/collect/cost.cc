@@ -2,14 +2,13 @@
 #include "userspace/collect/cost.h"
 
 #include <bpf/bpf.h>
+#include <fmt/format.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <string>
-
-#include <fmt/format.h>
 
 #include "userspace/process/proc_files.h"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <absl/status/statusor.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
@@ -9,8 +10,6 @@
 
 #include <string>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 #include "userspace/collect/status.h"
 
@@ -30,7 +29,8 @@ absl::StatusOr<std::vector<Record>> ReadIterator(const bpf_program* program) {
   std::string bytes;
   char buffer[65536];
   ssize_t n;
-  while ((n = read(fd, buffer, sizeof(buffer))) > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN))) {
+  while ((n = read(fd, buffer, sizeof(buffer))) > 0 ||
+         (n < 0 && (errno == EINTR || errno == EAGAIN))) {
     if (n > 0) bytes.append(buffer, n);
   }
   const int error = n < 0 ? errno : 0;

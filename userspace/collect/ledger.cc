@@ -40,7 +40,8 @@ absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_fr
   knobs->max_ns = options.max_ns;
   knobs->per_thread = options.per_thread;
   if (getrandom(&knobs->hash_seed, sizeof(knobs->hash_seed), 0) < 0) knobs->hash_seed = getpid();
-  if (const int error = sched_bpf__load(skeleton.get())) return BpfError(error, "cannot load the ledger's programs");
+  if (const int error = sched_bpf__load(skeleton.get()))
+    return BpfError(error, "cannot load the ledger's programs");
   return skeleton;
 }
 
@@ -97,7 +98,8 @@ absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Load(const LedgerOptions& option
 
 absl::Status Ledger::Attach() {
   auto& s = *impl_->skeleton;
-  const bpf_program* hook = impl_->state_from_tracepoint ? s.progs.sched_switch : s.progs.sched_switch_3;
+  const bpf_program* hook =
+      impl_->state_from_tracepoint ? s.progs.sched_switch : s.progs.sched_switch_3;
   bpf_link* link = bpf_program__attach(hook);
   if (!link) return BpfError(errno, "cannot attach to sched_switch");
   (impl_->state_from_tracepoint ? s.links.sched_switch : s.links.sched_switch_3) = link;
@@ -145,7 +147,8 @@ absl::StatusOr<std::vector<thread_record>> Ledger::Close(uint64_t mono_ns) {
 
 std::optional<stack> Ledger::ReadStack(uint64_t id) const {
   stack value;
-  if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.stacks), &id, &value)) return std::nullopt;
+  if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.stacks), &id, &value))
+    return std::nullopt;
   value.count = std::min<uint16_t>(value.count, STACK_MAX_ADDRESSES);
   value.goroutine_at = std::min(value.goroutine_at, value.count);
   return value;
@@ -188,12 +191,14 @@ void Ledger::SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout) {
 
 void Ledger::SetLeafOffset(uint64_t ip, uint32_t offset) {
   auto& s = *impl_->skeleton;
-  if (bpf_map_update_elem(bpf_map__fd(s.maps.leaf_offsets), &ip, &offset, BPF_ANY) == 0) s.bss->leaf_offsets_used = 1;
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.leaf_offsets), &ip, &offset, BPF_ANY) == 0)
+    s.bss->leaf_offsets_used = 1;
 }
 
 absl::Status Ledger::AddTarget(uint32_t tgid) {
   const uint8_t one = 1;
-  if (bpf_map_update_elem(targets_fd(), &tgid, &one, BPF_ANY)) return BpfError(errno, "too many target processes");
+  if (bpf_map_update_elem(targets_fd(), &tgid, &one, BPF_ANY))
+    return BpfError(errno, "too many target processes");
   return absl::OkStatus();
 }
 
@@ -203,7 +208,8 @@ std::vector<uint64_t> Ledger::Counters() const {
   if (cpus <= 0) return sums;
   std::vector<uint64_t> values(cpus);
   for (uint32_t counter = 0; counter < LEDGER_COUNTERS; ++counter) {
-    if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.counters), &counter, values.data())) continue;
+    if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.counters), &counter, values.data()))
+      continue;
     for (uint64_t value : values) sums[counter] += value;
   }
   return sums;
@@ -224,7 +230,8 @@ std::vector<std::pair<space_key, space_totals>> Ledger::Totals() const {
 }
 
 std::string Ledger::mechanism() const {
-  return impl_->state_from_tracepoint ? "tp_btf sched_switch, sched_waking" : "tp_btf sched_switch (without prev_state), sched_waking";
+  return impl_->state_from_tracepoint ? "tp_btf sched_switch, sched_waking"
+                                      : "tp_btf sched_switch (without prev_state), sched_waking";
 }
 
 int Ledger::targets_fd() const { return bpf_map__fd(impl_->skeleton->maps.targets); }
@@ -232,7 +239,8 @@ int Ledger::targets_fd() const { return bpf_map__fd(impl_->skeleton->maps.target
 std::vector<int> Ledger::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
   std::vector<int> fds;
-  for (const bpf_program* program : {p.sched_switch, p.sched_switch_3, p.sched_waking, p.sched_wakeup_new}) {
+  for (const bpf_program* program :
+       {p.sched_switch, p.sched_switch_3, p.sched_waking, p.sched_wakeup_new}) {
     if (bpf_program__fd(program) >= 0) fds.push_back(bpf_program__fd(program));
   }
   return fds;

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The user half of bpf/sched.bpf.c: loads and attaches the ledger, runs its passes over waiting threads, and drains what
-// it has summed. Values come out raw, as bpf/wire.h defines them; nothing here knows a name.
+// The user half of bpf/sched.bpf.c: loads and attaches the ledger, runs its passes over waiting
+// threads, and drains what it has summed. Values come out raw, as bpf/wire.h defines them; nothing
+// here knows a name.
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <memory>
@@ -10,10 +15,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/status/status.h>
-#include <absl/status/statusor.h>
 
 #include "bpf/wire.h"
 #include "userspace/process/go_layout.h"
@@ -40,7 +41,8 @@ class Ledger {
   // From here on the ledger moves; it books nothing before Start().
   absl::Status Attach();
 
-  // Puts every thread that waits now into the ledger. Returns those whose user stack is a promise: user space reads it.
+  // Puts every thread that waits now into the ledger. Returns those whose user stack is a promise:
+  // user space reads it.
   absl::StatusOr<std::vector<thread_record>> OpenPass();
   // The same threads again, those that have not run since.
   absl::StatusOr<std::vector<thread_record>> VerifyPass();
@@ -51,8 +53,8 @@ class Ledger {
   // Takes what was summed since the last call. Nothing is lost between two calls.
   absl::StatusOr<Samples> Drain();
 
-  // Stops booking, accounts every wait that is still open, detaches. `Drain` gives the last samples after it. Returns the
-  // threads that were blocked for the whole recording.
+  // Stops booking, accounts every wait that is still open, detaches. `Drain` gives the last samples
+  // after it. Returns the threads that were blocked for the whole recording.
   absl::StatusOr<std::vector<thread_record>> Close(uint64_t mono_ns);
 
   // A stack by its id; nullopt when it is not in the map.

@@ -23,9 +23,11 @@ absl::StatusOr<std::vector<pid_record>> ReadTasks(uint32_t inum) {
   bpf_object__for_each_program(program, s->obj) {
     bpf_program__set_autoload(program, program == s->progs.translate_pids);
   }
-  for (bpf_map* map : {s->maps.stacks, s->maps.samples_0, s->maps.samples_1}) bpf_map__set_max_entries(map, 1);
+  for (bpf_map* map : {s->maps.stacks, s->maps.samples_0, s->maps.samples_1})
+    bpf_map__set_max_entries(map, 1);
   s->rodata->pid_namespace_inum = inum;
-  if (const int error = sched_bpf__load(s.get())) return BpfError(error, "cannot load the pid translation");
+  if (const int error = sched_bpf__load(s.get()))
+    return BpfError(error, "cannot load the pid translation");
   return ReadIterator<pid_record>(s->progs.translate_pids);
 }
 
@@ -34,7 +36,8 @@ absl::StatusOr<std::vector<pid_record>> ReadTasks(uint32_t inum) {
 absl::StatusOr<PidNamespace> PidNamespace::Own() {
   PidNamespace result;
   struct stat ns;
-  if (stat("/proc/self/ns/pid", &ns) != 0) return absl::ErrnoToStatus(errno, "cannot stat /proc/self/ns/pid");
+  if (stat("/proc/self/ns/pid", &ns) != 0)
+    return absl::ErrnoToStatus(errno, "cannot stat /proc/self/ns/pid");
   result.inum_ = ns.st_ino;
   result.initial_ = ns.st_ino == kInitialPidNamespace;
   if (auto status = result.Refresh(); !status.ok()) return status;

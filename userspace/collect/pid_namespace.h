@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The kernel programs see the initial pid namespace's numbers; users see their own. This translates both ways.
+// The kernel programs see the initial pid namespace's numbers; users see their own. This translates
+// both ways.
 #pragma once
-
-#include <cstdint>
-#include <optional>
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <optional>
 
 namespace stallscope {
 
 class PidNamespace {
  public:
-  // Reads the table of all visible tasks when we are not in the initial namespace; costs nothing otherwise.
+  // Reads the table of all visible tasks when we are not in the initial namespace; costs nothing
+  // otherwise.
   static absl::StatusOr<PidNamespace> Own();
 
   bool initial() const { return initial_; }

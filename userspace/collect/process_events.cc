@@ -28,7 +28,8 @@ struct ProcessEvents::Impl {
 ProcessEvents::ProcessEvents(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ProcessEvents::~ProcessEvents() = default;
 
-absl::StatusOr<std::unique_ptr<ProcessEvents>> ProcessEvents::Attach(const ProcessEventsOptions& options) {
+absl::StatusOr<std::unique_ptr<ProcessEvents>> ProcessEvents::Attach(
+    const ProcessEventsOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->skeleton = process_bpf__open();
   if (!impl->skeleton) return BpfError(errno, "cannot open the process programs");
@@ -37,13 +38,16 @@ absl::StatusOr<std::unique_ptr<ProcessEvents>> ProcessEvents::Attach(const Proce
   s.rodata->target_tgid = options.tgid;
   s.rodata->own_tgid = options.own_tgid;
   s.rodata->follow_children = options.follow_children;
-  memcpy(const_cast<char*>(reinterpret_cast<const volatile char*>(s.rodata->wanted_comm)), options.wanted_comm.data(),
+  memcpy(const_cast<char*>(reinterpret_cast<const volatile char*>(s.rodata->wanted_comm)),
+         options.wanted_comm.data(),
          std::min<size_t>(options.wanted_comm.size(), sizeof(s.rodata->wanted_comm) - 1));
   if (const int error = bpf_map__reuse_fd(s.maps.targets, options.targets_fd)) {
     return BpfError(error, "cannot share the set of targets");
   }
-  if (const int error = process_bpf__load(&s)) return BpfError(error, "cannot load the process programs");
-  if (const int error = process_bpf__attach(&s)) return BpfError(error, "cannot attach the process programs");
+  if (const int error = process_bpf__load(&s))
+    return BpfError(error, "cannot load the process programs");
+  if (const int error = process_bpf__attach(&s))
+    return BpfError(error, "cannot attach the process programs");
   impl->ring = ring_buffer__new(
       bpf_map__fd(s.maps.events),
       [](void* context, void* data, size_t size) {
@@ -64,18 +68,22 @@ std::vector<process_event> ProcessEvents::Drain() {
   return std::exchange(impl_->pending, {});
 }
 
-uint64_t ProcessEvents::lost() const { return impl_->skeleton->bss->events_lost + impl_->skeleton->bss->targets_lost; }
+uint64_t ProcessEvents::lost() const {
+  return impl_->skeleton->bss->events_lost + impl_->skeleton->bss->targets_lost;
+}
 
 std::vector<int> ProcessEvents::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
-  return {bpf_program__fd(p.process_fork), bpf_program__fd(p.process_exec), bpf_program__fd(p.process_exit)};
+  return {bpf_program__fd(p.process_fork), bpf_program__fd(p.process_exec),
+          bpf_program__fd(p.process_exit)};
 }
 
 std::vector<int> ProcessEvents::MapFds() const {
   std::vector<int> fds;
   const bpf_map* map;
   bpf_object__for_each_map(map, impl_->skeleton->obj) {
-    if (map != impl_->skeleton->maps.targets && bpf_map__fd(map) >= 0) fds.push_back(bpf_map__fd(map));
+    if (map != impl_->skeleton->maps.targets && bpf_map__fd(map) >= 0)
+      fds.push_back(bpf_map__fd(map));
   }
   return fds;
 }

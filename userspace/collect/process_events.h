@@ -3,12 +3,12 @@
 // The user half of bpf/process.bpf.c: forks, execs and exits of target processes.
 #pragma once
 
+#include <absl/status/statusor.h>
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 #include "bpf/wire.h"
 
@@ -19,8 +19,8 @@ struct ProcessEventsOptions {
   uint32_t tgid = 0;             // TARGET_ONE
   uint32_t own_tgid = 0;         // left out of TARGET_ALL
   bool follow_children = false;  // a child of a target becomes one
-  std::string wanted_comm;       // a process that takes this name by exec becomes a target; empty: none
-  int targets_fd = -1;           // the ledger's set of targets
+  std::string wanted_comm;  // a process that takes this name by exec becomes a target; empty: none
+  int targets_fd = -1;      // the ledger's set of targets
 };
 
 class ProcessEvents {

@@ -3,14 +3,15 @@
 
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fmt/format.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include <fmt/format.h>
-
 namespace stallscope {
 
-absl::Status BpfError(int error, std::string_view doing) { return absl::ErrnoToStatus(abs(error), std::string(doing)); }
+absl::Status BpfError(int error, std::string_view doing) {
+  return absl::ErrnoToStatus(abs(error), std::string(doing));
+}
 
 void QuietLibbpf(bool verbose) {
   if (verbose) {

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/go/layout.h"
 
+#include <absl/status/status.h>
+#include <fmt/format.h>
 #include <string.h>
 
 #include <charconv>
-
-#include <absl/status/status.h>
-#include <fmt/format.h>
 
 #include "symbolizer/go_binary.h"
 
@@ -18,8 +17,8 @@ struct VersionOffsets {
   uint16_t g_sched_bp, m_gsignal, m_curg;
 };
 
-// From the DWARF of the toolchains of each version (amd64). g.m = 48, g.sched.sp = 56, g.sched.pc = 64 in all of them.
-// 1.25 dropped gobuf.ret, which moved what follows it by 8.
+// From the DWARF of the toolchains of each version (amd64). g.m = 48, g.sched.sp = 56, g.sched.pc =
+// 64 in all of them. 1.25 dropped gobuf.ret, which moved what follows it by 8.
 constexpr VersionOffsets kOffsets[] = {
     {19, 104, 80, 192}, {21, 104, 80, 192}, {22, 104, 80, 192}, {23, 104, 80, 192},
     {24, 104, 80, 192}, {25, 96, 72, 184},  {26, 96, 72, 184},  {27, 96, 72, 184},
@@ -46,9 +45,12 @@ int32_t SignedAt(std::string_view code, size_t at) {
 
 }  // namespace
 
-std::optional<int32_t> DecodeGSlot(std::string_view code, uint64_t code_address, const Memory& memory) {
+std::optional<int32_t> DecodeGSlot(std::string_view code, uint64_t code_address,
+                                   const Memory& memory) {
   const auto plausible = [](int64_t offset) { return offset < 0 && offset >= -65536; };
-  const auto bytes_at = [&](size_t at, std::string_view bytes) { return code.substr(at, bytes.size()) == bytes; };
+  const auto bytes_at = [&](size_t at, std::string_view bytes) {
+    return code.substr(at, bytes.size()) == bytes;
+  };
   using namespace std::string_view_literals;
   for (size_t at = 0; at + 9 <= code.size(); ++at) {
     // mov %fs:DISP32,%rax (any destination register)
@@ -58,12 +60,14 @@ std::optional<int32_t> DecodeGSlot(std::string_view code, uint64_t code_address,
       if (plausible(offset)) return offset;
     }
     // mov $DISP32,%rcx; mov %fs:(%rcx),...
-    if (at + 11 <= code.size() && bytes_at(at, "\x48\xc7\xc1"sv) && bytes_at(at + 7, "\x64\x48\x8b"sv)) {
+    if (at + 11 <= code.size() && bytes_at(at, "\x48\xc7\xc1"sv) &&
+        bytes_at(at + 7, "\x64\x48\x8b"sv)) {
       const int32_t offset = SignedAt(code, at + 3);
       if (plausible(offset)) return offset;
     }
     // mov GOT(%rip),%rcx; mov %fs:(%rcx),...: the slot is written by the dynamic linker
-    if (at + 11 <= code.size() && bytes_at(at, "\x48\x8b\x0d"sv) && bytes_at(at + 7, "\x64\x48\x8b"sv)) {
+    if (at + 11 <= code.size() && bytes_at(at, "\x48\x8b\x0d"sv) &&
+        bytes_at(at + 7, "\x64\x48\x8b"sv)) {
       const auto offset = memory.ReadValue<int64_t>(code_address + at + 7 + SignedAt(code, at + 3));
       if (offset && plausible(*offset)) return static_cast<int32_t>(*offset);
     }
@@ -79,16 +83,20 @@ absl::StatusOr<GoLayout> FindGoLayout(const LiveSpace& space) {
     return absl::NotFoundError("not a Go program");
   }
   const auto minor = MinorVersion(go->version());
-  if (!minor) return absl::UnimplementedError(fmt::format("the Go version '{}' is not understood", go->version()));
+  if (!minor)
+    return absl::UnimplementedError(
+        fmt::format("the Go version '{}' is not understood", go->version()));
   const VersionOffsets* offsets = nullptr;
   for (const VersionOffsets& row : kOffsets) {
     if (row.minor == *minor) offsets = &row;
   }
   if (!offsets) {
     if (*minor > std::end(kOffsets)[-1].minor) {
-      return absl::UnimplementedError(fmt::format("{} is newer than this build knows", go->version()));
+      return absl::UnimplementedError(
+          fmt::format("{} is newer than this build knows", go->version()));
     }
-    return absl::UnimplementedError(fmt::format("the layout of {} is not in this build's table", go->version()));
+    return absl::UnimplementedError(
+        fmt::format("the layout of {} is not in this build's table", go->version()));
   }
 
   GoLayout layout;
@@ -110,7 +118,9 @@ absl::StatusOr<GoLayout> FindGoLayout(const LiveSpace& space) {
     return absl::PermissionDeniedError("cannot read the target's memory (process_vm_readv)");
   }
   const auto slot = DecodeGSlot(code, stackcheck->entry + bias, space.memory());
-  if (!slot) return absl::UnimplementedError(fmt::format("{}: runtime.stackcheck is not as expected", go->version()));
+  if (!slot)
+    return absl::UnimplementedError(
+        fmt::format("{}: runtime.stackcheck is not as expected", go->version()));
   layout.g_tls = *slot;
   return layout;
 }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/process/live_space.h"
 
+#include <absl/status/status.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-
-#include <absl/status/status.h>
-#include <fmt/format.h>
 
 #include "symbolizer/go_binary.h"
 #include "userspace/process/proc_files.h"
@@ -30,14 +29,16 @@ std::string ReadLink(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<LiveSpace>> LiveSpace::Open(uint32_t pid, symbolizer::ModuleCache* modules) {
+absl::StatusOr<std::unique_ptr<LiveSpace>> LiveSpace::Open(uint32_t pid,
+                                                           symbolizer::ModuleCache* modules) {
   std::unique_ptr<LiveSpace> space(new LiveSpace(pid, modules));
   space->exe_ = ReadLink(fmt::format("/proc/{}/exe", pid));
   constexpr std::string_view kDeleted = " (deleted)";
   if (space->exe_.ends_with(kDeleted)) space->exe_.resize(space->exe_.size() - kDeleted.size());
   if (auto status = space->Refresh(); !status.ok()) return status;
   for (const OpenMapping& mapping : space->mappings_) {
-    if (mapping.path == space->exe_ && mapping.module) space->is_x86_64_ = mapping.module->is_x86_64();
+    if (mapping.path == space->exe_ && mapping.module)
+      space->is_x86_64_ = mapping.module->is_x86_64();
   }
   return space;
 }
@@ -48,8 +49,8 @@ absl::Status LiveSpace::Refresh() {
   for (MapsLine& line : ParseMaps(*text)) {
     if (!line.executable || line.path == "[vsyscall]") continue;
     const auto same = [&](const OpenMapping& m) {
-      return m.start == line.start && m.end == line.end && m.file_offset == line.file_offset && m.inode == line.inode &&
-             m.device == line.device;
+      return m.start == line.start && m.end == line.end && m.file_offset == line.file_offset &&
+             m.inode == line.inode && m.device == line.device;
     };
     if (std::any_of(mappings_.begin(), mappings_.end(), same)) continue;
     OpenMapping mapping;
@@ -65,9 +66,9 @@ absl::Status LiveSpace::Refresh() {
   return absl::OkStatus();
 }
 
-// map_files reaches the file that is really mapped, deleted or replaced ones too, and cannot be a FIFO or a device of
-// the target's making; without the right to it (CAP_CHECKPOINT_RESTORE) the path below the target's root must do, and
-// then only if it is the same file.
+// map_files reaches the file that is really mapped, deleted or replaced ones too, and cannot be a
+// FIFO or a device of the target's making; without the right to it (CAP_CHECKPOINT_RESTORE) the
+// path below the target's root must do, and then only if it is the same file.
 std::shared_ptr<const symbolizer::Module> LiveSpace::OpenModule(const OpenMapping& mapping) {
   if (mapping.path == "[vdso]") {
     const uint64_t size = mapping.end - mapping.start;
@@ -83,8 +84,8 @@ std::shared_ptr<const symbolizer::Module> LiveSpace::OpenModule(const OpenMappin
   source.name = mapping.path;
   source.debug_root = root;
   struct stat ours, theirs;
-  if (stat("/", &ours) == 0 && stat((root + "/").c_str(), &theirs) == 0 && ours.st_dev == theirs.st_dev &&
-      ours.st_ino == theirs.st_ino) {
+  if (stat("/", &ours) == 0 && stat((root + "/").c_str(), &theirs) == 0 &&
+      ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino) {
     source.debug_root = "";
   }
   source.path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, mapping.start, mapping.end);
@@ -92,7 +93,9 @@ std::shared_ptr<const symbolizer::Module> LiveSpace::OpenModule(const OpenMappin
   if (module.ok()) return *module;
   source.path = root + mapping.path;
   struct stat file;
-  if (stat(source.path.c_str(), &file) != 0 || !S_ISREG(file.st_mode) || file.st_ino != mapping.inode) return nullptr;
+  if (stat(source.path.c_str(), &file) != 0 || !S_ISREG(file.st_mode) ||
+      file.st_ino != mapping.inode)
+    return nullptr;
   module = modules_->Get(source);
   return module.ok() ? *module : nullptr;
 }
@@ -119,7 +122,8 @@ const LiveSpace::AddressFacts& LiveSpace::FactsAt(uint64_t address, bool is_retu
   facts.keeps_frame_pointer = facts.is_go;
   if (!facts.is_go) {
     const auto rule = RuleAt(address, is_return);
-    facts.keeps_frame_pointer = rule && rule->cfa_register == symbolizer::FrameRule::kRbp && !rule->cfa_deref;
+    facts.keeps_frame_pointer =
+        rule && rule->cfa_register == symbolizer::FrameRule::kRbp && !rule->cfa_deref;
   }
   return facts;
 }
@@ -136,19 +140,23 @@ std::vector<symbolizer::Frame> LiveSpace::Lookup(uint64_t address, bool is_retur
   return {};
 }
 
-// A JIT names its code in /tmp/perf-PID.map of its own mount namespace, with the pid that it sees itself.
+// A JIT names its code in /tmp/perf-PID.map of its own mount namespace, with the pid that it sees
+// itself.
 void LiveSpace::ReadPerfMap() const {
   perf_map_ = symbolizer::PerfMap::Parse("");
   auto status = ReadProcFile(fmt::format("/proc/{}/status", pid_));
   if (!status.ok()) return;
   std::string inner = fmt::format("{}", pid_);
-  if (auto pids = StatusField(*status, "NSpid")) inner = pids->substr(pids->find_last_of(" \t") + 1);
-  const int root = open(fmt::format("/proc/{}/root", pid_).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (auto pids = StatusField(*status, "NSpid"))
+    inner = pids->substr(pids->find_last_of(" \t") + 1);
+  const int root =
+      open(fmt::format("/proc/{}/root", pid_).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (root < 0) return;
   const int tmp = openat(root, "tmp", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   close(root);
   if (tmp < 0) return;
-  const int fd = openat(tmp, fmt::format("perf-{}.map", inner).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  const int fd = openat(tmp, fmt::format("perf-{}.map", inner).c_str(),
+                        O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   close(tmp);
   if (fd < 0) return;
   struct stat file;
@@ -163,7 +171,8 @@ bool LiveSpace::FollowsCall(uint64_t address) const {
   if (address == 0) return false;
   const OpenMapping* mapping = Find(address - 1);
   if (!mapping) return false;
-  if (mapping->module) return mapping->module->FollowsCall(address - mapping->start + mapping->file_offset);
+  if (mapping->module)
+    return mapping->module->FollowsCall(address - mapping->start + mapping->file_offset);
   return true;  // executable memory without a file (a JIT's): nothing to hold it against
 }
 
@@ -176,7 +185,8 @@ std::optional<symbolizer::FrameRule> LiveSpace::RuleAt(uint64_t address, bool is
 bool LiveSpace::IsGo(uint64_t address) const {
   const OpenMapping* mapping = Find(address);
   if (!mapping || !mapping->module || !mapping->module->go()) return false;
-  const auto place = mapping->module->FileOffsetToAddress(address - mapping->start + mapping->file_offset);
+  const auto place =
+      mapping->module->FileOffsetToAddress(address - mapping->start + mapping->file_offset);
   return place && mapping->module->go()->FunctionAt(*place).has_value();
 }
 
@@ -207,14 +217,16 @@ std::string LiveSpace::go_problem() const {
 std::vector<uint64_t> LiveSpace::SystemCallReturns() const {
   std::vector<uint64_t> places;
   for (const OpenMapping& mapping : mappings_) {
-    const std::string_view name = std::string_view(mapping.path).substr(mapping.path.find_last_of('/') + 1);
-    const bool wanted = name.starts_with("libc.") || name.starts_with("libc-") || name.starts_with("libpthread") ||
-                        name.starts_with("ld-");
+    const std::string_view name =
+        std::string_view(mapping.path).substr(mapping.path.find_last_of('/') + 1);
+    const bool wanted = name.starts_with("libc.") || name.starts_with("libc-") ||
+                        name.starts_with("libpthread") || name.starts_with("ld-");
     const uint64_t size = mapping.end - mapping.start;
     if (!wanted || !mapping.module || size > kMaxCLibraryBytes) continue;
     std::string code(size, '\0');
     if (!memory_.Read(mapping.start, code.data(), size)) continue;
-    for (size_t at = code.find("\x0f\x05"); at != std::string::npos; at = code.find("\x0f\x05", at + 1)) {
+    for (size_t at = code.find("\x0f\x05"); at != std::string::npos;
+         at = code.find("\x0f\x05", at + 1)) {
       places.push_back(mapping.start + at + 2);
     }
   }

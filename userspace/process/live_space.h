@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The address space of a process while it lives: which file is mapped where, with the files held open, so that what is
-// deleted, replaced or unloaded later keeps its names.
+// The address space of a process while it lives: which file is mapped where, with the files held
+// open, so that what is deleted, replaced or unloaded later keeps its names.
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/status/statusor.h>
 
 #include "symbolizer/module.h"
 #include "symbolizer/module_cache.h"
@@ -23,12 +23,13 @@ namespace stallscope {
 
 class LiveSpace {
  public:
-  // `pid` is the number in our own pid namespace, for /proc and process_vm_readv. Fails when /proc/PID/maps cannot be
-  // read (the process is gone, or the rights are missing).
-  static absl::StatusOr<std::unique_ptr<LiveSpace>> Open(uint32_t pid, symbolizer::ModuleCache* modules);
+  // `pid` is the number in our own pid namespace, for /proc and process_vm_readv. Fails when
+  // /proc/PID/maps cannot be read (the process is gone, or the rights are missing).
+  static absl::StatusOr<std::unique_ptr<LiveSpace>> Open(uint32_t pid,
+                                                         symbolizer::ModuleCache* modules);
 
-  // Reads the maps again and adds what is new. Mappings that went away stay, so that old stacks keep their names;
-  // where two overlap the newest wins.
+  // Reads the maps again and adds what is new. Mappings that went away stay, so that old stacks
+  // keep their names; where two overlap the newest wins.
   absl::Status Refresh();
 
   // True when `address` lies in a known executable mapping.
@@ -39,14 +40,16 @@ class LiveSpace {
   // What the code around an address says, remembered.
   struct AddressFacts {
     bool follows_call = false;
-    bool keeps_frame_pointer = false;  // from here the frame pointer chain leads to the caller itself
-    bool is_go = false;                // Go code, which always keeps frame pointers
+    bool keeps_frame_pointer =
+        false;           // from here the frame pointer chain leads to the caller itself
+    bool is_go = false;  // Go code, which always keeps frame pointers
   };
   const AddressFacts& FactsAt(uint64_t address, bool is_return) const;
 
   // Frames at an address, innermost first; empty when it has no name.
   std::vector<symbolizer::Frame> Lookup(uint64_t address, bool is_return) const;
-  // True when a call instruction ends at `address`; also for executable memory without a file, whose bytes are read.
+  // True when a call instruction ends at `address`; also for executable memory without a file,
+  // whose bytes are read.
   bool FollowsCall(uint64_t address) const;
   std::optional<symbolizer::FrameRule> RuleAt(uint64_t address, bool is_return) const;
   // The address belongs to Go code (and so keeps frame pointers).
@@ -54,7 +57,8 @@ class LiveSpace {
   // Index of the mapping, to tell whether two addresses are of one file.
   std::optional<size_t> MappingAt(uint64_t address) const;
 
-  // The Go tables of the executable; nullptr when it is not a Go program. `load_bias` is what to add to ELF addresses.
+  // The Go tables of the executable; nullptr when it is not a Go program. `load_bias` is what to
+  // add to ELF addresses.
   const symbolizer::GoBinary* go(uint64_t* load_bias) const;
   // Why the executable's Go tables could not be used; empty when they could or when it is not Go.
   std::string go_problem() const;
@@ -73,10 +77,12 @@ class LiveSpace {
     uint64_t start = 0, end = 0, file_offset = 0;
     uint64_t device = 0, inode = 0;
     std::string path;
-    std::shared_ptr<const symbolizer::Module> module;  // null for anonymous memory, or when it cannot be read
+    std::shared_ptr<const symbolizer::Module>
+        module;  // null for anonymous memory, or when it cannot be read
   };
 
-  explicit LiveSpace(uint32_t pid, symbolizer::ModuleCache* modules) : pid_(pid), modules_(modules), memory_(pid) {}
+  explicit LiveSpace(uint32_t pid, symbolizer::ModuleCache* modules)
+      : pid_(pid), modules_(modules), memory_(pid) {}
   const OpenMapping* Find(uint64_t address) const;
   std::shared_ptr<const symbolizer::Module> OpenModule(const OpenMapping& mapping);
   void ReadPerfMap() const;
@@ -89,7 +95,8 @@ class LiveSpace {
   std::vector<OpenMapping> mappings_;  // oldest first
   size_t refreshes_ = 0;
   mutable absl::flat_hash_map<std::pair<uint64_t, bool>, AddressFacts> facts_;
-  mutable std::optional<symbolizer::PerfMap> perf_map_;  // read when an address without a file first asks for a name
+  mutable std::optional<symbolizer::PerfMap>
+      perf_map_;  // read when an address without a file first asks for a name
 };
 
 }  // namespace stallscope

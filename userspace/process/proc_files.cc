@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/process/proc_files.h"
 
+#include <absl/status/status.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <string.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <charconv>
-
-#include <absl/status/status.h>
-#include <fmt/format.h>
 
 namespace stallscope {
 namespace {
@@ -32,8 +31,8 @@ bool TakeChar(std::string_view* text, char c) {
 std::optional<MapsLine> ParseMapsLine(std::string_view text) {
   MapsLine line;
   uint64_t major = 0, minor = 0;
-  if (!TakeNumber(&text, 16, &line.start) || !TakeChar(&text, '-') || !TakeNumber(&text, 16, &line.end) ||
-      !TakeChar(&text, ' ') || text.size() < 5) {
+  if (!TakeNumber(&text, 16, &line.start) || !TakeChar(&text, '-') ||
+      !TakeNumber(&text, 16, &line.end) || !TakeChar(&text, ' ') || text.size() < 5) {
     return std::nullopt;
   }
   line.readable = text[0] == 'r';
@@ -93,7 +92,8 @@ std::optional<std::string> StatusField(std::string_view status, std::string_view
   while (!status.empty()) {
     const size_t end = status.find('\n');
     std::string_view line = status.substr(0, end);
-    if (line.size() > name.size() && line.substr(0, name.size()) == name && line[name.size()] == ':') {
+    if (line.size() > name.size() && line.substr(0, name.size()) == name &&
+        line[name.size()] == ':') {
       line.remove_prefix(name.size() + 1);
       while (!line.empty() && (line.front() == '\t' || line.front() == ' ')) line.remove_prefix(1);
       return std::string(line);
@@ -127,17 +127,21 @@ absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id) {
 absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir) {
   auto stat = ReadProcFile(proc_dir + "/stat");
   if (!stat.ok()) return stat.status();
-  // comm, the second field, may hold anything; the rest begins after its last parenthesis, with field 3.
+  // comm, the second field, may hold anything; the rest begins after its last parenthesis, with
+  // field 3.
   size_t at = stat->rfind(')');
-  if (at == std::string::npos) return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
+  if (at == std::string::npos)
+    return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
   std::string_view rest = std::string_view(*stat).substr(at + 1);
   for (int field = 3; field <= 22; ++field) {
     const size_t space = rest.find(' ');
-    if (space == std::string_view::npos) return absl::DataLossError(fmt::format("{}/stat is short", proc_dir));
+    if (space == std::string_view::npos)
+      return absl::DataLossError(fmt::format("{}/stat is short", proc_dir));
     rest.remove_prefix(space + 1);
   }
   uint64_t ticks = 0;
-  if (!TakeNumber(&rest, 10, &ticks)) return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
+  if (!TakeNumber(&rest, 10, &ticks))
+    return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
   return ticks;
 }
 

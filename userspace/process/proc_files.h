@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What /proc says about a process, as values. Every reader takes the directory of the process ("/proc/4242"), so that a
-// test hands it a directory of its own.
+// What /proc says about a process, as values. Every reader takes the directory of the process
+// ("/proc/4242"), so that a test hands it a directory of its own.
 #pragma once
+
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <absl/status/statusor.h>
 
 namespace stallscope {
 
@@ -35,10 +35,12 @@ std::optional<std::string> StatusField(std::string_view status, std::string_view
 // comm of the process, control bytes replaced.
 std::string ReadComm(const std::string& proc_dir);
 
-// Tgid of /proc/ID/status: differs from ID when ID is a thread. NotFound when there is no such task.
+// Tgid of /proc/ID/status: differs from ID when ID is a thread. NotFound when there is no such
+// task.
 absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id);
 
-// Start of the process in clock ticks since boot (field 22 of /proc/PID/stat), which tells two lives of a pid apart.
+// Start of the process in clock ticks since boot (field 22 of /proc/PID/stat), which tells two
+// lives of a pid apart.
 absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir);
 
 }  // namespace stallscope

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// From what a walk by frame pointers saw to what is true of it. A walk keeps addresses; unwind tables and the
-// instructions before them decide which of those are callers.
+// From what a walk by frame pointers saw to what is true of it. A walk keeps addresses; unwind
+// tables and the instructions before them decide which of those are callers.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +23,7 @@ struct WalkedStack {
   };
   std::vector<uint64_t> addresses;
   Leaf leaf = Leaf::kNone;
-  size_t goroutine_at = 0;    // addresses from here on are the goroutine's; size(): none
+  size_t goroutine_at = 0;  // addresses from here on are the goroutine's; size(): none
   StackEnd end = StackEnd::kComplete;
   bool no_goroutine = false;  // a Go thread that carries none
 };
@@ -34,8 +34,9 @@ inline constexpr char kCallerUnknown[] = "caller unknown";
 // Keeps the addresses that are callers, marks those that are guesses, drops stale ones.
 Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex index);
 
-// Bytes from the stack pointer to the return address at `ip`, where the tables say that it is not right there and that
-// the frame pointer is still the caller's. nullopt: the word at the stack pointer, or the frame pointer, will do.
+// Bytes from the stack pointer to the return address at `ip`, where the tables say that it is not
+// right there and that the frame pointer is still the caller's. nullopt: the word at the stack
+// pointer, or the frame pointer, will do.
 std::optional<uint32_t> LeafReturnOffset(uint64_t ip, const LiveSpace& space);
 
 // The registers of a thread that waits.
@@ -43,8 +44,10 @@ struct Registers {
   uint64_t ip = 0, sp = 0, bp = 0, fsbase = 0;
 };
 
-// The stack of a thread that has not run since before the recording, read from outside: the same walk as the kernel's,
-// over process_vm_readv, and unwind tables where that walk would lose frames. `go`: null when not a Go process.
-Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpace& space, SpaceIndex index);
+// The stack of a thread that has not run since before the recording, read from outside: the same
+// walk as the kernel's, over process_vm_readv, and unwind tables where that walk would lose frames.
+// `go`: null when not a Go process.
+Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpace& space,
+                        SpaceIndex index);
 
 }  // namespace stallscope
