@@ -96,8 +96,8 @@ def thread_storm():
 def pid_reuse():
     folder = h.scratch()
     target = h.Program(h.testprog("reuse_pid"), h.testprog("waiter"), 3, h.testprog("impostor"), 20)
-    pid = int(target.line().split()[1])
-    target.line()  # "ready" of the first program
+    lines = {target.line(), target.line()}  # in either order: the pid, and the first program's "ready"
+    pid = int(next(line for line in lines if line.startswith("pid ")).split()[1])
     recorder = h.Recorder("-p", pid, "-e", "offcpu", "-d", "8s", "-o", folder / "out.json").wait_began()
     said = target.line(20)
     if not said.startswith("reused"):

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 REPO = HERE.parents[1]
@@ -363,6 +364,10 @@ def main(*tests):
         except AssertionError as error:
             failed.append(test.__name__)
             print(f"FAILED {test.__name__}: {error}", flush=True)
+        except Exception:  # a broken test is a failed one; the others go on
+            failed.append(test.__name__)
+            traceback.print_exc(file=sys.stdout)
+            print(f"FAILED {test.__name__}", flush=True)
         except SystemExit as stop:
             if stop.code != 77:
                 raise

@@ -4,6 +4,7 @@
 Go program's frames named, and lines that flamegraph.pl reads."""
 import contextlib
 import http.client
+import os
 import pathlib
 import re
 import socket
@@ -37,6 +38,26 @@ def wait_for(port, path="/", seconds=60):
 
 
 @contextlib.contextmanager
+def forgetting(folder):
+    """Throws the folder's files out of the page cache again and again, so that reading them waits for the disk."""
+    stop = threading.Event()
+
+    def loop():
+        while not stop.wait(0.01):
+            for path in folder.iterdir():
+                with contextlib.suppress(OSError), open(path, "rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+@contextlib.contextmanager
 def load(port, paths):
     """Loops of requests until the block ends; a fresh connection for one in four."""
     stop = threading.Event()
@@ -47,7 +68,8 @@ def load(port, paths):
             with contextlib.suppress(OSError, http.client.HTTPException):
                 if connection is None or n % 4 == 0:
                     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                connection.request("GET", path)
+                body = bytes(2_000_000) if path == "/upload" else None
+                connection.request("POST" if body else "GET", path, body)
                 connection.getresponse().read()
                 n += 1
                 stop.wait(0.002)
@@ -76,7 +98,7 @@ def record(pids):
 
 def check_numbers(result, pids):
     waits = sum(s.count for s in result.samples)
-    stacks = len({tuple(s.names) for s in result.samples})
+    stacks = len({(s.labels["comm"], *s.names, s.reason) for s in result.samples})
     print(f"  {waits} waits, {stacks} distinct stacks")
     h.print_losses(result)
     h.check(waits >= 1000, f"{waits} waits")
@@ -130,18 +152,23 @@ def nginx():
         (folder / name).mkdir()
     for number in range(20):
         (folder / f"www/{number}.bin").write_bytes(bytes(100_000 * (number + 1)))
-    # Through a proxy hop to itself, with a log and files too large for the socket: several kinds of waits.
+    os.sync()  # what is not on disk yet cannot be thrown out of the page cache
+    # Several kinds of waits: a proxy hop to itself, bodies kept in files, direct reads by a thread pool, a cache on disk.
     (folder / "nginx.conf").write_text(f"""
 daemon off; user root; worker_processes 2; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 512; }}
+events {{ worker_connections 512; accept_mutex on; }}
 http {{
-  access_log {folder}/access.log; sendfile on; aio off; keepalive_requests 10;
+  access_log {folder}/access.log; sendfile on; keepalive_requests 10; client_max_body_size 100m;
   client_body_temp_path {folder}/tmp; proxy_temp_path {folder}/tmp/p; fastcgi_temp_path {folder}/tmp/f;
   uwsgi_temp_path {folder}/tmp/u; scgi_temp_path {folder}/tmp/s;
-  proxy_cache_path {folder}/cache keys_zone=c:1m;
+  proxy_cache_path {folder}/cache keys_zone=c:1m max_size=4m;
   server {{ listen 127.0.0.1:{port}; root {folder}/www;
     location /proxy/ {{ proxy_pass http://127.0.0.1:{port}/; proxy_buffering on; }}
     location /cached/ {{ proxy_pass http://127.0.0.1:{port}/; proxy_cache c; proxy_cache_valid 200 1s; }}
+    location /direct/ {{ alias {folder}/www/; aio threads; directio 64k; }}
+    location /read/ {{ alias {folder}/www/; sendfile off; }}
+    location /upload {{ client_body_in_file_only clean; client_body_buffer_size 16k; proxy_pass http://127.0.0.1:{port}/0.bin;
+                        proxy_method GET; proxy_pass_request_body off; proxy_set_header Content-Length ""; }}
   }}
 }}
 """)
@@ -151,8 +178,8 @@ http {{
         wait_for(port, "/0.bin")
         workers = pathlib.Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
         pids = [server.pid, *map(int, workers)]
-        paths = [f"/{prefix}{n}.bin" for prefix in ("", "proxy/", "cached/") for n in (0, 7, 19)]
-        with load(port, paths):
+        paths = [f"/{prefix}{n}.bin" for prefix in ("", "proxy/", "cached/", "direct/", "read/") for n in (0, 7, 19)] + ["/upload"] * 2
+        with load(port, paths), forgetting(folder / "www"):
             time.sleep(1)
             result, out = record(pids)
     finally:

@@ -48,6 +48,10 @@ def split(result):
     return paths, lost, other
 
 
+def unknown_starts(result):
+    return sum(loss["count"] for loss in result.losses if loss["name"] == "start unknown")
+
+
 def sums_agree(result, pid):
     shown = sum(s.time for s in result.samples if s.pid == pid)
     h.check(h.within(shown, result.total(pid, "blocked_ns"), 0.001, "time of all samples against the ledger's total"),
@@ -63,7 +67,7 @@ def room_for_all():
           f"{result.raw['cost']['rss_bytes'] / 1e6:.0f} MB resident, {result.raw['cost']['own_cpu_ns'] / 1e9:.1f} s of CPU")
     h.print_losses(result)
     # A switch that the kernel did not report has no stack to keep: it is counted apart (docs/accuracy.md).
-    unseen = sum(loss["count"] for loss in result.losses if loss["name"] == "start unknown")
+    unseen = unknown_starts(result)
     h.check(unseen <= count // 1000, f"{unseen} switches were not seen")
     h.check(len(paths) >= count - unseen, f"{len(paths)} distinct stacks, {count} were made: lost or merged")
     h.check(lost == 0, f"{lost} waits without a stack")
@@ -80,8 +84,14 @@ def too_small():
     print(f"  {len(paths)} kept, {lost} waits lost their stack of {log['switches']}; losses {full}")
     h.check(0 < len(paths) < count, f"{len(paths)} stacks kept")
     h.check(lost > 0 and full, "nothing was lost")
-    h.check(sum(loss["count"] for loss in full) == lost, "the loss counter and the samples disagree")
-    h.check(sum(paths.values()) + lost + sum(s.count for s in other) >= log["switches"], "waits are missing")
+    for sample in other:
+        print(f"  other: {sample}")
+    # A stack that the map had no room for is counted when the thread leaves the CPU. Of those the closing pass may still
+    # find the one that is blocked at the end, and of a wait whose start is unknown there is no sample.
+    counted, unseen = sum(loss["count"] for loss in full), unknown_starts(result)
+    h.check(lost <= counted <= lost + unseen + sum(s.count for s in other),
+            f"{counted} stacks counted as lost, {lost} samples without one ({unseen} starts unknown)")
+    h.check(sum(paths.values()) + lost + sum(s.count for s in other) + unseen >= log["switches"], "waits are missing")
     h.check(sum(paths.values()) + lost <= log["switches"] + 1 + 2, "waits were counted twice")
     sums_agree(result, pid)
     h.check("WARNING" in recorder.stderr_text and "--stacks" in recorder.stderr_text,
