@@ -127,7 +127,7 @@ static __always_inline u64 enter_goroutine(struct walk *walk, const struct go_la
 	struct {
 		u64 sp, pc;
 	} sched = {};
-	u64 g = walk->goroutine, bp = 0, address;
+	u64 g = walk->goroutine, bp = 0, address = 0;
 
 	walk->goroutine = 0;
 	if (bpf_probe_read_user(&bounds, sizeof(bounds), (void *)g) ||
@@ -137,11 +137,25 @@ static __always_inline u64 enter_goroutine(struct walk *walk, const struct go_la
 	walk->low = sched.sp;
 	walk->limit = bounds.high;
 	walk->bp = bp;
-	address = sched.pc;
-	if (sched.pc >= go->switch_start && sched.pc < go->switch_end) {
-		address = 0;
-		bpf_probe_read_user(&address, sizeof(address), (void *)sched.sp);
+	/* Elsewhere (mcall, morestack) the saved pc is the next frame itself. */
+	if (sched.pc < go->switch_start || sched.pc >= go->switch_end)
+		return sched.pc;
+	/*
+	 * Saved by asmcgocall or systemstack, with a pc that only marks the switch. Their return address is at sched.sp;
+	 * since they save the frame pointer (Go 1.21) that lies there, and the return address above it.
+	 */
+	if (bp == sched.sp) {
+		struct {
+			u64 bp, caller;
+		} frame = {};
+
+		if (bpf_probe_read_user(&frame, sizeof(frame), (void *)bp))
+			return 0;
+		walk->low = bp + sizeof(frame);
+		walk->bp = frame.bp;
+		return frame.caller;
 	}
+	bpf_probe_read_user(&address, sizeof(address), (void *)sched.sp);
 	return address;
 }
 

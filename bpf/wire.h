@@ -13,6 +13,7 @@
 #else
 #define WIRE_ASSERT _Static_assert
 #endif
+#define WIRE_OFFSET(type, member, at) WIRE_ASSERT(__builtin_offsetof(struct type, member) == (at), #type "." #member)
 
 /* --- stacks ------------------------------------------------------------------------------------------------------ */
 
@@ -54,6 +55,7 @@ struct stack {
 	__u64 addresses[STACK_MAX_ADDRESSES];
 };
 WIRE_ASSERT(sizeof(struct stack) == 8 + 8 * STACK_MAX_ADDRESSES, "struct stack");
+WIRE_OFFSET(stack, addresses, 8);
 
 /* Where Go keeps what the walker needs, for one process. All offsets are bytes. */
 struct go_layout {
@@ -67,6 +69,7 @@ struct go_layout {
 	__u64 switch_start, switch_end; /* runtime.systemstack_switch: a g parked there has its return address at sched.sp */
 };
 WIRE_ASSERT(sizeof(struct go_layout) == 32, "struct go_layout");
+WIRE_OFFSET(go_layout, switch_start, 16);
 
 /* --- the ledger -------------------------------------------------------------------------------------------------- */
 
@@ -91,6 +94,8 @@ struct sample_key {
 	__u32 flags;   /* SAMPLE_* */
 };
 WIRE_ASSERT(sizeof(struct sample_key) == 48, "struct sample_key");
+WIRE_OFFSET(sample_key, user_stack, 16);
+WIRE_OFFSET(sample_key, tid, 32);
 
 enum wire_file_type {
 	WIRE_FILE_UNKNOWN = 0,
@@ -167,6 +172,9 @@ struct thread_record {
 	char comm[16];
 };
 WIRE_ASSERT(sizeof(struct thread_record) == 112, "struct thread_record");
+WIRE_OFFSET(thread_record, switches, 24);
+WIRE_OFFSET(thread_record, syscall, 80);
+WIRE_OFFSET(thread_record, comm, 96);
 
 /* One task of the pid-namespace translation. */
 struct pid_record {
@@ -187,5 +195,7 @@ struct process_event {
 	char comm[16];
 };
 WIRE_ASSERT(sizeof(struct process_event) == 48, "struct process_event");
+WIRE_OFFSET(process_event, space, 8);
+WIRE_OFFSET(process_event, comm, 32);
 
 #endif

@@ -90,7 +90,12 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
   std::unique_ptr<OffCpu> self(new OffCpu(pids, modules));
   self->options_ = options;
   LedgerOptions ledger = options.ledger;
-  for (uint32_t tgid : ledger.tgids) self->spaces_.ReadAhead(tgid);
+  for (uint32_t tgid : ledger.tgids) {
+    self->spaces_.ReadAhead(tgid);
+    const auto pid = pids->FromKernel(tgid);
+    const auto ticks = pid ? ReadStartTicks(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
+    if (ticks.ok()) self->start_ticks_[tgid] = *ticks;
+  }
   auto loaded = Ledger::Load(ledger);
   if (!loaded.ok()) return loaded.status();
   self->ledger_ = *std::move(loaded);
@@ -167,6 +172,12 @@ void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
 std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
   std::vector<ProcessChange> changes;
   for (const process_event& event : events_->Drain()) {
+    // A child that is followed, or a process that took the wanted name, begins a life of its own under its number.
+    if (event.kind == PROCESS_FORK || !options_.wanted_comm.empty()) {
+      if (event.kind != PROCESS_EXIT) start_ticks_.erase(event.space.tgid);
+    }
+    const auto named = start_ticks_.find(event.space.tgid);
+    if (named != start_ticks_.end() && !SameStart(named->second, event.space.start_boot_ns)) continue;
     ProcessChange change;
     change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
     change.mono_ns = event.time_ns;
@@ -198,13 +209,15 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
   return changes;
 }
 
-bool OffCpu::IsBeforeExec(const space_key& key) const {
-  return before_exec_ && key.tgid == before_exec_->tgid && key.exec_id == before_exec_->exec_id;
+bool OffCpu::IsForeign(const space_key& key) const {
+  if (before_exec_ && key.tgid == before_exec_->tgid && key.exec_id == before_exec_->exec_id) return true;
+  const auto named = start_ticks_.find(key.tgid);
+  return named != start_ticks_.end() && !SameStart(named->second, key.start_boot_ns);
 }
 
 void OffCpu::Take(const Ledger::Samples& samples) {
   for (const auto& [key, value] : samples) {
-    if (IsBeforeExec(key.space)) continue;
+    if (IsForeign(key.space)) continue;
     const SpaceIndex space = spaces_.Find(key.space);
     Sum& sum = sums_[Bytes(key)];
     if (sum.value.count == 0) {
@@ -333,6 +346,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
   recording->events.push_back(std::move(event));
 
   for (const thread_record& thread : whole_time_) {
+    if (IsForeign(thread.space)) continue;
     HungThread hung;
     hung.space = spaces_.Find(thread.space);
     hung.tid = pids_->FromKernel(thread.tid).value_or(thread.tid);
@@ -347,7 +361,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     recording->hung.push_back(std::move(hung));
   }
   for (const auto& [key, sum] : ledger_->Totals()) {
-    if (IsBeforeExec(key)) continue;
+    if (IsForeign(key)) continue;
     ProcessTotals totals;
     totals.space = spaces_.Find(key);
     totals.running_ns = sum.running_ns;

@@ -71,7 +71,8 @@ class OffCpu {
   OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules) : spaces_(pids, modules), pids_(pids) {}
   absl::Status ReadOpenThreads();
   void Take(const Ledger::Samples& samples);
-  bool IsBeforeExec(const space_key& key) const;
+  // True for what is not ours though its number is: the child before its exec, another process after pid reuse.
+  bool IsForeign(const space_key& key) const;
   void KeepUserStack(SpaceIndex space, uint64_t id);
   void KeepKernelStack(uint64_t id);
   // What the kernel's walker has to know of a process.
@@ -102,6 +103,7 @@ class OffCpu {
   std::vector<uint64_t> read_ids_;  // still in the kernel's map
   absl::flat_hash_map<uint32_t, std::string> thread_names_;  // --threads
   std::optional<space_key> before_exec_;
+  absl::flat_hash_map<uint32_t, uint64_t> start_ticks_;  // of the targets that were named, by kernel tgid
   std::vector<thread_record> whole_time_;
   uint64_t moved_ = 0;
   std::map<Stack, uint32_t> stack_index_;

@@ -17,16 +17,18 @@ namespace {
 
 std::string Bytes(const space_key& key) { return std::string(reinterpret_cast<const char*>(&key), sizeof(key)); }
 
-// /proc gives the start in clock ticks, the kernel's programs in nanoseconds: equal but for rounding.
-bool SameStart(uint32_t pid, uint64_t start_boot_ns) {
+bool StartedAt(uint32_t pid, uint64_t start_boot_ns) {
   const auto ticks = ReadStartTicks(fmt::format("/proc/{}", pid));
-  if (!ticks.ok()) return false;
-  const uint64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK);
-  const uint64_t expected = start_boot_ns / tick_ns;
-  return *ticks + 1 >= expected && *ticks <= expected + 1;
+  return ticks.ok() && SameStart(*ticks, start_boot_ns);
 }
 
 }  // namespace
+
+bool SameStart(uint64_t start_ticks, uint64_t start_boot_ns) {
+  const uint64_t tick_ns = 1000000000 / sysconf(_SC_CLK_TCK);
+  const uint64_t expected = start_boot_ns / tick_ns;
+  return start_ticks + 1 >= expected && start_ticks <= expected + 1;
+}
 
 std::unique_ptr<Space> SpaceTable::Open(uint32_t kernel_tgid) {
   auto space = std::make_unique<Space>();
@@ -75,7 +77,7 @@ SpaceIndex SpaceTable::Find(const space_key& key) {
     space = std::make_unique<Space>();  // an earlier program of the same process: it can be read no more
   } else {
     space = Open(key.tgid);
-    if (space->live && !SameStart(space->pid, key.start_boot_ns)) {
+    if (space->live && !StartedAt(space->pid, key.start_boot_ns)) {
       space->live.reset();  // the number belongs to another process by now
       space->go.reset();
     }
@@ -96,7 +98,7 @@ SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm) {
     return it->second;
   }
   auto space = Open(key.tgid);
-  if (space->live && !SameStart(space->pid, key.start_boot_ns)) space->live.reset();
+  if (space->live && !StartedAt(space->pid, key.start_boot_ns)) space->live.reset();
   space->key = key;
   space->comm = std::string(comm);
   return Add(std::move(space));

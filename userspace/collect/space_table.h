@@ -30,6 +30,9 @@ struct Space {
   std::string go_problem;  // why a Go program's goroutines below system stacks are not followed
 };
 
+// Whether a start as /proc gives it (clock ticks) and one as the kernel's programs give it (ns) are the same.
+bool SameStart(uint64_t start_ticks, uint64_t start_boot_ns);
+
 class SpaceTable {
  public:
   SpaceTable(PidNamespace* pids, symbolizer::ModuleCache* modules) : pids_(pids), modules_(modules) {}

@@ -167,7 +167,16 @@ WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go, cons
         low = *sp;
         limit = *high;
         bp = *saved_bp;
-        address = *pc >= go->switch_start && *pc < go->switch_end ? memory.ReadValue<uint64_t>(*sp).value_or(0) : *pc;
+        address = *pc;
+        if (*pc >= go->switch_start && *pc < go->switch_end) {
+          // The return address of asmcgocall or systemstack: above the frame pointer where they save it (Go 1.21).
+          const bool has_frame = bp == low;
+          address = memory.ReadValue<uint64_t>(has_frame ? bp + 8 : low).value_or(0);
+          if (has_frame) {
+            bp = memory.ReadValue<uint64_t>(bp).value_or(0);
+            low += 16;
+          }
+        }
       }
       if (!address) {
         walked.end = StackEnd::kUnreadable;
