@@ -12,7 +12,6 @@
 
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -20,6 +19,7 @@
 
 #include "symbolizer/file_bytes.h"
 #include "symbolizer/frame_rules.h"
+#include "tests/symbolizer/eh_frame_image.h"
 #include "tests/symbolizer/libdw_rules.h"
 
 namespace stallscope::symbolizer {
@@ -27,18 +27,6 @@ namespace {
 
 using std::string_literals::operator""s;
 
-constexpr uint64_t kBase = 0x400000;       // ELF address of the file's first byte
-constexpr uint64_t kCode = kBase + 0x200;  // the function
-constexpr uint64_t kCodeSize = 0x100;
-constexpr uint64_t kTablesOffset = 0x400;  // in the file: .eh_frame_hdr, then .eh_frame
-constexpr uint64_t kHeaderSize = 64;
-constexpr uint64_t kHeader = kBase + kTablesOffset;
-constexpr uint64_t kEhFrame = kHeader + kHeaderSize;
-
-template <typename T>
-std::string Raw(T value) {
-  return std::string(reinterpret_cast<const char*>(&value), sizeof(value));
-}
 std::string U32(uint64_t value) { return Raw(static_cast<uint32_t>(value)); }
 std::string U64(uint64_t value) { return Raw(value); }
 std::string Uleb(uint64_t value) {
@@ -117,35 +105,6 @@ struct Header {
   }
 };
 
-// An ELF file without sections: one segment holds it all, another is .eh_frame_hdr.
-std::string Elf(const std::string& header, const std::string& eh_frame) {
-  std::string file(kTablesOffset, '\0');
-  Elf64_Ehdr ehdr = {};
-  std::memcpy(ehdr.e_ident, ELFMAG "\x02\x01\x01", 7);
-  ehdr.e_type = ET_EXEC;
-  ehdr.e_machine = EM_X86_64;
-  ehdr.e_version = 1;
-  ehdr.e_phoff = sizeof(ehdr);
-  ehdr.e_ehsize = sizeof(ehdr);
-  ehdr.e_phentsize = sizeof(Elf64_Phdr);
-  ehdr.e_phnum = 2;
-  Elf64_Phdr load = {};
-  load.p_type = PT_LOAD;
-  load.p_flags = PF_R | PF_X;
-  load.p_vaddr = kBase;
-  load.p_filesz = load.p_memsz = kTablesOffset + kHeaderSize + eh_frame.size();
-  Elf64_Phdr tables = {};
-  tables.p_type = PT_GNU_EH_FRAME;
-  tables.p_flags = PF_R;
-  tables.p_offset = kTablesOffset;
-  tables.p_vaddr = kHeader;
-  tables.p_filesz = tables.p_memsz = header.size();
-  file.replace(0, sizeof(ehdr), Raw(ehdr));
-  file.replace(sizeof(ehdr), sizeof(load), Raw(load));
-  file.replace(sizeof(ehdr) + sizeof(load), sizeof(tables), Raw(tables));
-  return file + header + std::string(kHeaderSize - header.size(), '\0') + eh_frame;
-}
-
 std::optional<FrameRule> RuleIn(const std::string& elf, uint64_t address = kCode) {
   const auto file = ElfFile::Parse(FileBytes::Own(elf));
   if (!file.ok()) {
@@ -164,9 +123,9 @@ Header HeaderFor(const Tables& tables) {
 // Through the search table, and by the scan that takes its place; they must agree.
 std::optional<FrameRule> RuleOf(const Tables& tables, uint64_t address = kCode) {
   Header header = HeaderFor(tables);
-  const auto by_table = RuleIn(Elf(header.Build(), tables.Build()), address);
+  const auto by_table = RuleIn(ElfWithTables(header.Build(), tables.Build()), address);
   header.count_encoding = DW_EH_PE_omit;
-  EXPECT_EQ(RuleIn(Elf(header.Build(), tables.Build()), address), by_table);
+  EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), tables.Build()), address), by_table);
   return by_table;
 }
 
@@ -394,9 +353,9 @@ TEST(EhFrame, SearchTableEncodings) {
                              DW_EH_PE_pcrel | DW_EH_PE_sdata4, DW_EH_PE_pcrel | DW_EH_PE_sdata8}) {
     Header header = HeaderFor(tables);
     header.table_encoding = header.address_encoding = encoding;
-    EXPECT_EQ(RuleIn(Elf(header.Build(), tables.Build())), Rule()) << encoding;
+    EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), tables.Build())), Rule()) << encoding;
     header.start = kCode + 1;  // the table was used: it does not say so of the first byte
-    EXPECT_EQ(RuleIn(Elf(header.Build(), tables.Build())), std::nullopt) << encoding;
+    EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), tables.Build())), std::nullopt) << encoding;
   }
 }
 
@@ -411,7 +370,7 @@ TEST(EhFrame, UselessSearchTables) {
   headers[4].count_encoding = DW_EH_PE_udata8;
   headers[4].count = uint64_t{1} << 61;  // times eight is one
   for (const Header& header : headers) {
-    EXPECT_EQ(RuleIn(Elf(header.Build(), tables.Build())), Rule());
+    EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), tables.Build())), Rule());
   }
 }
 
@@ -424,16 +383,16 @@ TEST(EhFrame, SearchTablesThatLeadAstray) {
         kEhFrame + eh_frame.size(), kEhFrame + (1 << 30)}) {
     Header header = HeaderFor(tables);
     header.entry = entry;
-    EXPECT_EQ(RuleIn(Elf(header.Build(), eh_frame)), std::nullopt) << entry;
+    EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), eh_frame)), std::nullopt) << entry;
   }
   Header unsorted = HeaderFor(tables);
   std::string bytes = unsorted.Build() + U32(unsorted.start - kHeader - 64) + U32(0);
   bytes[8] = 2;  // the count
-  EXPECT_EQ(RuleIn(Elf(bytes, eh_frame)), std::nullopt);
+  EXPECT_EQ(RuleIn(ElfWithTables(bytes, eh_frame)), std::nullopt);
   for (const uint64_t address : {uint64_t{0}, kEhFrame + (1 << 30)}) {
     Header header = HeaderFor(tables);
     header.eh_frame = address;
-    EXPECT_EQ(RuleIn(Elf(header.Build(), eh_frame)), std::nullopt) << address;
+    EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), eh_frame)), std::nullopt) << address;
   }
 }
 
@@ -493,7 +452,7 @@ TEST(EhFrame, TruncatedTables) {
   for (const int count_encoding : {int{DW_EH_PE_udata4}, int{DW_EH_PE_omit}}) {
     Header header = HeaderFor(tables);
     header.count_encoding = count_encoding;
-    const std::string whole = Elf(header.Build(), tables.Build());
+    const std::string whole = ElfWithTables(header.Build(), tables.Build());
     for (size_t size = kTablesOffset; size < whole.size() - 4; ++size) {
       EXPECT_EQ(RuleIn(whole.substr(0, size), kCode + 1), std::nullopt) << size;
     }
@@ -519,7 +478,7 @@ TEST(EhFrame, ExtremeLengths) {
   Header scan = HeaderFor(tables);
   scan.count_encoding = DW_EH_PE_omit;
   const auto scanned = [&](const std::string& eh_frame) {
-    return RuleIn(Elf(scan.Build(), eh_frame));
+    return RuleIn(ElfWithTables(scan.Build(), eh_frame));
   };
   EXPECT_EQ(scanned(good), Rule());
   EXPECT_EQ(scanned(U32(0) + good), std::nullopt);  // ends at the terminator
@@ -540,8 +499,9 @@ TEST(EhFrame, TheScanIsBounded) {
   header.count_encoding = DW_EH_PE_omit;
   std::string entries;
   for (int i = 0; i < (1 << 20) - 2; ++i) entries += Entry("junk");
-  EXPECT_EQ(RuleIn(Elf(header.Build(), entries + tables.Build())), Rule());
-  EXPECT_EQ(RuleIn(Elf(header.Build(), entries + Entry("junk") + tables.Build())), std::nullopt);
+  EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), entries + tables.Build())), Rule());
+  EXPECT_EQ(RuleIn(ElfWithTables(header.Build(), entries + Entry("junk") + tables.Build())),
+            std::nullopt);
 }
 
 struct Comparison {

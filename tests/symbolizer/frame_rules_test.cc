@@ -148,7 +148,10 @@ struct Walk {
 __attribute__((noinline)) void WalkFromHere(Walk* walk) {
   void* frames[128];
   const int count = backtrace(frames, 128);
-  for (int i = 1; i < count; ++i) walk->reference.push_back(reinterpret_cast<uintptr_t>(frames[i]));
+  // Our own frame comes before our caller's, and so does a sanitizer's, which intercepts the call.
+  int i = 0;
+  while (i < count && frames[i] != __builtin_return_address(0)) ++i;
+  for (; i < count; ++i) walk->reference.push_back(reinterpret_cast<uintptr_t>(frames[i]));
   ucontext_t context;
   getcontext(&context);
   uintptr_t rip = context.uc_mcontext.gregs[REG_RIP], rsp = context.uc_mcontext.gregs[REG_RSP],
