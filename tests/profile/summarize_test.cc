@@ -125,7 +125,7 @@ TEST(FormatSummary, WarnsOfLossWithItsRemedy) {
   profile.stack_counts.native_stacks = 10;
   profile.stack_counts.native_shallow = 6;
   const std::string text = FormatSummary(profile, {});
-  EXPECT_THAT(text, HasSubstr("WARNING 50.0% of offcpu lost (stack map full): 1,050 waits"));
+  EXPECT_THAT(text, HasSubstr("WARNING 50.0% of switches lost (map full): 1,050 waits"));
   EXPECT_THAT(text, HasSubstr("try --stacks 65536"));
   EXPECT_THAT(text, HasSubstr("one or two frames deep: built without frame pointers?"));
   profile.cost.kernel_ns = std::nullopt;
@@ -144,7 +144,7 @@ TEST(FormatSummary, WarnsFromATenthOfAPercentOn) {
                     {"offcpu", "c", 3, 1, "", false},
                     {"offcpu", "stack map full", 101, 1, "--stacks 65536", true}};
   const std::string text = FormatSummary(profile, {});
-  EXPECT_THAT(text, HasSubstr("\nWARNING 0.1% of offcpu lost (stack map full): 101 waits"));
+  EXPECT_THAT(text, HasSubstr("\nWARNING 0.1% of switches lost (map full): 101 waits"));
   EXPECT_THAT(text, HasSubstr("lost     c ("));
   EXPECT_THAT(text, Not(HasSubstr(" a (")));
   EXPECT_THAT(text, HasSubstr("and 1 more, smaller"));

@@ -307,16 +307,25 @@ double LossShare(const Loss& loss, const Summary& summary) {
   return Share(loss.count, loss.dropped ? recorded + loss.count : std::max(recorded, loss.count));
 }
 
+// What one sample of an event is called.
+std::string_view NounOf(std::string_view event) { return event == "offcpu" ? "switches" : event; }
+
 void PrintLoss(const Loss& loss, double share, Screen& screen) {
   std::string what = fmt::format("{}", Counted(loss.count, "wait"));
   if (loss.time_ns) what += fmt::format(", {}", ShowDuration(*loss.time_ns));
   if (!loss.remedy.empty()) what += fmt::format("; try {}", loss.remedy);
   if (share < kWarnShare) {
     screen.Line("lost",
-                fmt::format("{} ({} of {}): {}", loss.name, ShowShare(share), loss.event, what));
+                fmt::format("{} ({} of {}): {}", loss.name, ShowShare(share), NounOf(loss.event), what));
     return;
   }
-  screen.Warning(fmt::format("{} of {} {} ({}): {}", ShowShare(share), loss.event,
+  // A full map is said in the words that scripts look for, whichever map it was.
+  if (loss.name.ends_with("map full")) {
+    screen.Warning(fmt::format("{} of {} lost (map full): {}{}", ShowShare(share), NounOf(loss.event),
+                               loss.dropped ? "" : "their stacks, not their time; ", what));
+    return;
+  }
+  screen.Warning(fmt::format("{} of {} {} ({}): {}", ShowShare(share), NounOf(loss.event),
                              loss.dropped ? "lost" : "touched", loss.name, what));
 }
 
