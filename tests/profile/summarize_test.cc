@@ -138,7 +138,7 @@ TEST(FormatSummary, WarnsFromATenthOfAPercentOn) {
   profile.events[0].samples[0].values[2] = 99'999;
   profile.losses = {{"offcpu", "start unknown", 1, 66'900, "", false}};
   EXPECT_THAT(FormatSummary(profile, {}),
-              HasSubstr("\nlost     start unknown (<0.1% of offcpu): 1 wait, 66.9 us\n"));
+              HasSubstr("\nlost     start unknown (<0.1% of switches): 1 wait, 66.9 us\n"));
   profile.losses = {{"offcpu", "a", 1, 1, "", false},
                     {"offcpu", "b", 2, 1, "", false},
                     {"offcpu", "c", 3, 1, "", false},
