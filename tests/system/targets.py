@@ -41,6 +41,36 @@ def one_of_many():
     h.check({s.pid for s in h.Result(out).samples} == {programs[1].pid}, "other processes")
 
 
+def by_cgroup():
+    """Every process of a control group, one that joins later too, and no other."""
+    root = next((p for p in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified", "/sys/fs/cgroup")
+                 if os.path.exists(p + "/cgroup.procs")), None)
+    if not root:
+        h.skip("no cgroup file system is mounted")
+    group = f"{root}/stallscope-test-{os.getpid()}"
+    os.mkdir(group)
+    programs = [h.Program(h.testprog("waiter"), 60).ready() for _ in range(3)]
+
+    def join(program):
+        with open(group + "/cgroup.procs", "w") as procs:
+            procs.write(str(program.pid))
+
+    try:
+        join(programs[0])
+        out = h.scratch() / "out.json"
+        recorder = h.Recorder("--cgroup", group, "-e", "offcpu", "-d", "4s", "-o", out).wait_began()
+        join(programs[1])
+        recorder.expect(0)
+        result = h.Result(out)
+        h.check(naps_of(result, programs[0].pid) > 100, "the member is missing")
+        h.check(naps_of(result, programs[1].pid) > 50, "the one that joined later is missing")
+        h.check(not [s for s in result.samples if s.pid == programs[2].pid], "a process of another group")
+    finally:
+        for program in programs:
+            program.stop()
+        os.rmdir(group)
+
+
 def by_thread():
     """--threads keeps threads apart, with tid and name."""
     target = h.Program(h.testprog("hung_read")).ready()
@@ -70,4 +100,4 @@ def folded_on_stdout():
 
 
 if __name__ == "__main__":
-    h.main(by_comm, everything, one_of_many, by_thread, summary_as_json, folded_on_stdout)
+    h.main(by_comm, everything, one_of_many, by_cgroup, by_thread, summary_as_json, folded_on_stdout)

@@ -98,11 +98,10 @@ class Ticker {
   void Wait(int fd, uint64_t deadline_ns) const {
     const uint64_t now = Now(CLOCK_MONOTONIC);
     if (deadline_ns && now >= deadline_ns) return;
-    int timeout_ms = -1;
-    if (deadline_ns)
-      timeout_ms = static_cast<int>(std::min<uint64_t>((deadline_ns - now) / 1'000'000, 1'000));
+    const uint64_t left = deadline_ns - now;
+    const timespec timeout = {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
     pollfd fds[2] = {{fd_, POLLIN, 0}, {fd, POLLIN, 0}};
-    poll(fds, 2, timeout_ms);
+    ppoll(fds, 2, deadline_ns ? &timeout : nullptr, nullptr);
     uint64_t ticks;
     if (read(fd_, &ticks, sizeof(ticks)) < 0) return;
   }
@@ -234,6 +233,7 @@ class Recorder {
     for (uint64_t tick = 0; signals_.Count() == 0 && !over_; ++tick) {
       ticker.Wait(signals_.fd(), deadline);
       const uint64_t now = Now(CLOCK_MONOTONIC);
+      if (deadline && now >= deadline) break;  // the end drains by itself
       cost_->Tick(now);
       auto changes = offcpu_->Drain();
       if (!changes.ok()) {
@@ -245,7 +245,6 @@ class Recorder {
         FindNewMembers();
       if (child_ && child_->ExitCode()) over_ = true;
       ShowProgress(now - start);
-      if (deadline && now >= deadline) break;
     }
     EndProgress();
   }
@@ -280,8 +279,12 @@ class Recorder {
   }
 
   int Finish() {
-    absl::Status status = offcpu_->Stop();
-    if (failure_.ok()) failure_ = status;
+    auto last = offcpu_->Stop();
+    if (last.ok()) {
+      for (const ProcessChange& change : *last) Follow(change);
+    } else if (failure_.ok()) {
+      failure_ = last.status();
+    }
     Recording recording;
     recording.tool_version = ToolVersion();
     recording.target = TargetText();
@@ -289,7 +292,7 @@ class Recorder {
     if (uname(&system) == 0) recording.machine = system.machine;
     recording.start_unix_ns = start_unix_ns_;
     const auto interrupted = [this] { return signals_.Count() > 1; };
-    status = offcpu_->Fill(&recording, interrupted);
+    const absl::Status status = offcpu_->Fill(&recording, interrupted);
     if (absl::IsCancelled(status)) return kExitAbandoned;
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
     recording.cost = cost_->Measure(Now(CLOCK_MONOTONIC), recording.duration_ns, offcpu_->MapFds());

@@ -281,17 +281,20 @@ void OffCpu::KeepKernelStack(uint64_t id) {
   kernel_stacks_[id].assign(raw->addresses, raw->addresses + raw->count);
 }
 
-absl::Status OffCpu::Stop() {
+absl::StatusOr<std::vector<ProcessChange>> OffCpu::Stop() {
   stop_ns_ = MonoNow();
   auto threads = ledger_->Close(stop_ns_);
   if (!threads.ok()) return threads.status();
   whole_time_ = *std::move(threads);
   // Two drains: what was summed before the end, and what the closing pass added.
+  std::vector<ProcessChange> all;
   for (int i = 0; i < 2; ++i) {
-    if (auto changes = Drain(); !changes.ok()) return changes.status();
+    auto changes = Drain();
+    if (!changes.ok()) return changes.status();
+    all.insert(all.end(), changes->begin(), changes->end());
   }
   events_->Detach();
-  return absl::OkStatus();
+  return all;
 }
 
 uint32_t OffCpu::InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording) {

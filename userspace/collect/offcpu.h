@@ -48,8 +48,8 @@ class OffCpu {
   // Takes what has come since the last call; to be called some times a second.
   absl::StatusOr<std::vector<ProcessChange>> Drain();
 
-  // Ends the recording now. `Fill` may be called after it.
-  absl::Status Stop();
+  // Ends the recording now and takes what is left. `Fill` may be called after it.
+  absl::StatusOr<std::vector<ProcessChange>> Stop();
 
   // Puts what was recorded into `recording`: event, stacks, spaces, names, losses, totals, hung threads, cost of maps.
   // `interrupted` is asked now and then; when it says true, the call returns early with Cancelled.
