@@ -253,6 +253,22 @@ def quiet_and_min():
     h.check(dropped, f"what --min dropped is not counted: {result.raw['hidden']} {result.losses}")
 
 
+def newer_go():
+    """A Go version newer than the tables: said in one line with what is off; stacks and names go on."""
+    version, root = h.go_roots()[-1]
+    program = pathlib.Path(h.build_go("gohang", version, root))
+    exact = (pathlib.Path(root) / "VERSION").read_text().split()[0]
+    fake = "go1.9" + "9" * (len(exact) - len("go1.9"))  # of the same length, newer than any table
+    newer = h.scratch() / "newer"
+    newer.write_bytes(program.read_bytes().replace(exact.encode(), fake.encode()))
+    newer.chmod(0o755)
+    target = h.Program(str(newer)).ready()
+    out = h.scratch() / "out.json"
+    recorder = h.record("-p", target.pid, "-e", "offcpu", "--idle", "-d", "1s", "-o", out)
+    h.check(f"{fake} is newer than this build knows" in recorder.stderr_text, recorder.stderr_text)
+    h.check(h.Result(out).through("main.hangOuter"), "Go stacks did not go on")
+
+
 def lists_and_doctor():
     for arguments in (["list"], ["list", "--json"], ["doctor"], ["doctor", "--json"], ["doctor", "-p", str(os.getpid())]):
         run = subprocess.run([h.STALLSCOPE, *arguments], capture_output=True, text=True, timeout=60)
@@ -264,4 +280,4 @@ if __name__ == "__main__":
     h.main(no_such_process, thread_id, invisible_pid, translated_pid, no_rights, root_without_rights, no_btf,
            seccomp_refuses, hidden_kernel_symbols, no_frame_pointers, output_is_a_directory, wrong_words, wrong_formats,
            later_events, no_target_and_two_targets, wrong_commands, wrong_captures, capture_round_trip, quiet_and_min,
-           lists_and_doctor)
+           newer_go, lists_and_doctor)

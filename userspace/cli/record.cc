@@ -99,7 +99,8 @@ class Ticker {
     const uint64_t now = Now(CLOCK_MONOTONIC);
     if (deadline_ns && now >= deadline_ns) return;
     const uint64_t left = deadline_ns - now;
-    const timespec timeout = {static_cast<time_t>(left / 1'000'000'000), static_cast<long>(left % 1'000'000'000)};
+    const timespec timeout = {static_cast<time_t>(left / 1'000'000'000),
+                              static_cast<long>(left % 1'000'000'000)};
     pollfd fds[2] = {{fd_, POLLIN, 0}, {fd, POLLIN, 0}};
     ppoll(fds, 2, deadline_ns ? &timeout : nullptr, nullptr);
     uint64_t ticks;
@@ -199,6 +200,10 @@ class Recorder {
     offcpu_ = *std::move(offcpu);
     cost_.emplace(offcpu_->ProgramFds());
 
+    for (uint32_t tgid : collector.ledger.tgids) {
+      const Space* space = offcpu_->Current(tgid);
+      if (space && !space->go_problem.empty()) Say(GoProblem(*space));
+    }
     if (child_) {
       if (auto status = child_->Release(); !status.ok()) {
         return RunError(

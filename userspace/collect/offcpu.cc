@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/collect/offcpu.h"
 
+#include <absl/container/flat_hash_set.h>
+#include <absl/status/status.h>
+#include <fmt/format.h>
 #include <time.h>
 
 #include <algorithm>
 #include <set>
-
-#include <absl/container/flat_hash_set.h>
-#include <absl/status/status.h>
-#include <fmt/format.h>
 
 #include "symbolizer/go_binary.h"
 #include "userspace/process/proc_files.h"
@@ -51,7 +50,8 @@ WalkedStack Unpack(const stack& raw) {
   if (raw.count == 0) return walked;
   walked.addresses.push_back(raw.addresses[0]);
   if (raw.addresses[1]) walked.addresses.push_back(raw.addresses[1]);
-  walked.addresses.insert(walked.addresses.end(), raw.addresses + std::min<size_t>(raw.count, STACK_CHAIN_AT),
+  walked.addresses.insert(walked.addresses.end(),
+                          raw.addresses + std::min<size_t>(raw.count, STACK_CHAIN_AT),
                           raw.addresses + raw.count);
   if (raw.flags & STACK_LEAF_CALLER) walked.leaf = WalkedStack::Leaf::kWord;
   if (raw.flags & STACK_LEAF_TABLE) walked.leaf = WalkedStack::Leaf::kTable;
@@ -85,7 +85,13 @@ RawReason ReasonOf(const sample_key& key, uint32_t file_type) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& options, PidNamespace* pids,
+std::string GoProblem(const Space& space) {
+  return fmt::format("{}: goroutines below C code are not followed ({}, pid {})", space.go_problem,
+                     space.comm, space.pid);
+}
+
+absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& options,
+                                                      PidNamespace* pids,
                                                       symbolizer::ModuleCache* modules) {
   std::unique_ptr<OffCpu> self(new OffCpu(pids, modules));
   self->options_ = options;
@@ -93,7 +99,8 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
   for (uint32_t tgid : ledger.tgids) {
     self->spaces_.ReadAhead(tgid);
     const auto pid = pids->FromKernel(tgid);
-    const auto ticks = pid ? ReadStartTicks(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
+    const auto ticks =
+        pid ? ReadStartTicks(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
     if (ticks.ok()) self->start_ticks_[tgid] = *ticks;
   }
   auto loaded = Ledger::Load(ledger);
@@ -120,8 +127,9 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
   return self;
 }
 
-// Threads that wait now: into the ledger first, so that their time counts from the start; then their stacks, read from
-// outside; then a second look, because a thread that ran meanwhile may have been read in two halves.
+// Threads that wait now: into the ledger first, so that their time counts from the start; then
+// their stacks, read from outside; then a second look, because a thread that ran meanwhile may have
+// been read in two halves.
 absl::Status OffCpu::ReadOpenThreads() {
   auto threads = ledger_->OpenPass();
   if (!threads.ok()) return threads.status();
@@ -137,7 +145,8 @@ absl::Status OffCpu::ReadOpenThreads() {
     if (space.live && thread.ip) {
       Registers registers = {thread.ip, thread.sp, thread.bp, thread.fsbase};
       stack = UnwindFromOutside(registers, space.go ? &*space.go : nullptr, *space.live, index);
-      if (const auto offset = LeafReturnOffset(thread.ip, *space.live)) ledger_->SetLeafOffset(thread.ip, *offset);
+      if (const auto offset = LeafReturnOffset(thread.ip, *space.live))
+        ledger_->SetLeafOffset(thread.ip, *offset);
     } else {
       stack.end = StackEnd::kNone;
     }
@@ -149,7 +158,8 @@ absl::Status OffCpu::ReadOpenThreads() {
   absl::flat_hash_set<uint64_t> unmoved;
   for (const thread_record& thread : *again) {
     const auto first = switches.find(thread.user_stack);
-    if (first != switches.end() && first->second == thread.switches) unmoved.insert(thread.user_stack);
+    if (first != switches.end() && first->second == thread.switches)
+      unmoved.insert(thread.user_stack);
   }
   for (auto& [key, stack] : user_stacks_) {
     if (!(key.second & STACK_PROMISE) || unmoved.contains(key.second)) continue;
@@ -161,8 +171,8 @@ absl::Status OffCpu::ReadOpenThreads() {
 
 void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
   ledger_->SetGoLayout(kernel_tgid, space.go);
-  // The C library's system call wrappers are where most native threads wait: their tables are read ahead, for as many
-  // processes as there is room; elsewhere the first wait of a site teaches it.
+  // The C library's system call wrappers are where most native threads wait: their tables are read
+  // ahead, for as many processes as there is room; elsewhere the first wait of a site teaches it.
   if (!space.live || ++taught_ > kMostTaught) return;
   for (uint64_t ip : space.live->SystemCallReturns()) {
     if (const auto offset = LeafReturnOffset(ip, *space.live)) ledger_->SetLeafOffset(ip, *offset);
@@ -172,12 +182,14 @@ void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
 std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
   std::vector<ProcessChange> changes;
   for (const process_event& event : events_->Drain()) {
-    // A child that is followed, or a process that took the wanted name, begins a life of its own under its number.
+    // A child that is followed, or a process that took the wanted name, begins a life of its own
+    // under its number.
     if (event.kind == PROCESS_FORK || !options_.wanted_comm.empty()) {
       if (event.kind != PROCESS_EXIT) start_ticks_.erase(event.space.tgid);
     }
     const auto named = start_ticks_.find(event.space.tgid);
-    if (named != start_ticks_.end() && !SameStart(named->second, event.space.start_boot_ns)) continue;
+    if (named != start_ticks_.end() && !SameStart(named->second, event.space.start_boot_ns))
+      continue;
     ProcessChange change;
     change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
     change.mono_ns = event.time_ns;
@@ -210,7 +222,8 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
 }
 
 bool OffCpu::IsForeign(const space_key& key) const {
-  if (before_exec_ && key.tgid == before_exec_->tgid && key.exec_id == before_exec_->exec_id) return true;
+  if (before_exec_ && key.tgid == before_exec_->tgid && key.exec_id == before_exec_->exec_id)
+    return true;
   const auto named = start_ticks_.find(key.tgid);
   return named != start_ticks_.end() && !SameStart(named->second, key.start_boot_ns);
 }
@@ -228,7 +241,8 @@ void OffCpu::Take(const Ledger::Samples& samples) {
       KeepKernelStack(key.kernel_stack);
       if (key.tid && !thread_names_.contains(key.tid)) {
         const auto own = pids_->FromKernel(key.tid);
-        thread_names_[key.tid] = own ? ReadComm(fmt::format("/proc/{}/task/{}", spaces_.at(space).pid, *own)) : "?";
+        thread_names_[key.tid] =
+            own ? ReadComm(fmt::format("/proc/{}/task/{}", spaces_.at(space).pid, *own)) : "?";
       }
     }
     sum.value.blocked_ns += value.blocked_ns;
@@ -246,7 +260,8 @@ void OffCpu::Take(const Ledger::Samples& samples) {
 }
 
 void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
-  if (id < STACK_ID_FIRST || (id & STACK_PROMISE) || user_stacks_.contains(StackKey(index, id))) return;
+  if (id < STACK_ID_FIRST || (id & STACK_PROMISE) || user_stacks_.contains(StackKey(index, id)))
+    return;
   const auto raw = ledger_->ReadStack(id);
   if (!raw) return;
   read_ids_.push_back(id);
@@ -297,7 +312,8 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Stop() {
   return all;
 }
 
-uint32_t OffCpu::InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording) {
+uint32_t OffCpu::InternStack(SpaceIndex space, uint64_t user, uint64_t kernel,
+                             Recording* recording) {
   const uint64_t parts[3] = {space, user, kernel};
   const auto [it, is_new] = interned_.try_emplace(Bytes(parts), 0);
   if (!is_new) return it->second;
@@ -342,7 +358,8 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
       sample.tid = pids_->FromKernel(sum.key.tid).value_or(sum.key.tid);
       sample.thread_name = thread_names_[sum.key.tid];
     }
-    sample.values = {static_cast<int64_t>(sum.value.blocked_ns), static_cast<int64_t>(sum.value.runq_ns),
+    sample.values = {static_cast<int64_t>(sum.value.blocked_ns),
+                     static_cast<int64_t>(sum.value.runq_ns),
                      static_cast<int64_t>(sum.value.count)};
     event.samples.push_back(std::move(sample));
   }
@@ -386,11 +403,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
       space.mappings = from.live->Mappings();
       if (const auto* go = from.live->go(nullptr)) space.go_version = go->version();
     }
-    if (!from.go_problem.empty()) {
-      recording->notes.push_back(
-          fmt::format("{} ({}): {}; goroutines below C code and system stacks are not followed", space.comm, space.tgid,
-                      from.go_problem));
-    }
+    if (!from.go_problem.empty()) recording->notes.push_back(GoProblem(from));
     recording->spaces.push_back(std::move(space));
   }
   return NameAddresses(recording, interrupted);
@@ -409,16 +422,19 @@ absl::Status OffCpu::NameAddresses(Recording* recording, const std::function<boo
   }
   symbolizer::KernelSymbols kernel = symbolizer::KernelSymbols::Parse("");
   if (any_kernel) {
-    if (auto text = ReadProcFile("/proc/kallsyms"); text.ok()) kernel = symbolizer::KernelSymbols::Parse(*text);
+    if (auto text = ReadProcFile("/proc/kallsyms"); text.ok())
+      kernel = symbolizer::KernelSymbols::Parse(*text);
     if (kernel.hidden()) {
       std::string level = ReadProcFile("/proc/sys/kernel/kptr_restrict").value_or("?");
       if (!level.empty() && level.back() == '\n') level.pop_back();
-      recording->notes.push_back(fmt::format("kernel symbols are hidden (kptr_restrict={})", level));
+      recording->notes.push_back(
+          fmt::format("kernel symbols are hidden (kptr_restrict={})", level));
     }
   }
   size_t done = 0;
   for (const NamedAddress& address : addresses) {
-    if (++done % 256 == 0 && interrupted && interrupted()) return absl::CancelledError("interrupted");
+    if (++done % 256 == 0 && interrupted && interrupted())
+      return absl::CancelledError("interrupted");
     std::vector<symbolizer::Frame> frames;
     if (address.space == kKernelSpace) {
       if (auto frame = kernel.Lookup(address.is_return ? address.address - 1 : address.address)) {
@@ -427,15 +443,16 @@ absl::Status OffCpu::NameAddresses(Recording* recording, const std::function<boo
     } else if (const Space& space = spaces_.at(address.space); space.live) {
       frames = space.live->Lookup(address.address, address.is_return);
     }
-    if (!frames.empty()) recording->names.emplace_hint(recording->names.end(), address, std::move(frames));
+    if (!frames.empty())
+      recording->names.emplace_hint(recording->names.end(), address, std::move(frames));
   }
   return absl::OkStatus();
 }
 
 void OffCpu::AddLosses(Recording* recording) const {
   const std::vector<uint64_t> counters = ledger_->Counters();
-  const auto add = [&](std::string name, uint64_t count, std::optional<uint64_t> time_ns, std::string remedy,
-                       bool dropped) {
+  const auto add = [&](std::string name, uint64_t count, std::optional<uint64_t> time_ns,
+                       std::string remedy, bool dropped) {
     if (count == 0) return;
     Loss loss;
     loss.event = "offcpu";
@@ -457,9 +474,10 @@ void OffCpu::AddLosses(Recording* recording) const {
   };
   const std::string more_stacks = fmt::format("--stacks {}", options_.ledger.stack_entries * 4);
   add("stack map full", counters[LEDGER_STACK_MAP_FULL], std::nullopt, more_stacks, false);
-  add("sample map full", counters[LEDGER_SAMPLE_MAP_FULL], counters[LEDGER_SAMPLE_MAP_FULL_NS], more_stacks, true);
-  add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], counters[LEDGER_UNKNOWN_NS], "",
-      false);
+  add("sample map full", counters[LEDGER_SAMPLE_MAP_FULL], counters[LEDGER_SAMPLE_MAP_FULL_NS],
+      more_stacks, true);
+  add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN],
+      counters[LEDGER_UNKNOWN_NS], "", false);
   add("no thread storage", counters[LEDGER_NO_STORAGE], std::nullopt, "", true);
   add("thread totals lost", counters[LEDGER_TOTALS_FULL], std::nullopt, "", false);
   add("thread moved while its stack was read", moved_, std::nullopt, "", false);
@@ -468,7 +486,8 @@ void OffCpu::AddLosses(Recording* recording) const {
   hide("--min", counters[LEDGER_BELOW_MIN], counters[LEDGER_BELOW_MIN_NS]);
   hide("--max", counters[LEDGER_ABOVE_MAX], counters[LEDGER_ABOVE_MAX_NS]);
   if (const uint64_t repaired = counters[LEDGER_SWITCH_IN_REPAIRED]) {
-    recording->notes.push_back(fmt::format("{} missed switch-ins repaired from the scheduler's own record", repaired));
+    recording->notes.push_back(
+        fmt::format("{} missed switch-ins repaired from the scheduler's own record", repaired));
   }
 }
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The collector of `offcpu`: the ledger's sums, with the address spaces they belong to, as one part of a Recording.
+// The collector of `offcpu`: the ledger's sums, with the address spaces they belong to, as one part
+// of a Recording.
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <functional>
@@ -10,9 +14,6 @@
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
-#include <absl/status/statusor.h>
 
 #include "symbolizer/module_cache.h"
 #include "symbolizer/text_tables.h"
@@ -28,21 +29,26 @@ struct OffCpuOptions {
   LedgerOptions ledger;
   bool follow_children = false;
   std::string wanted_comm;  // --comm: processes that take this name later are targets too
-  bool from_exec = false;   // the one target is a child that waits to exec: what comes before is not recorded
+  bool from_exec =
+      false;  // the one target is a child that waits to exec: what comes before is not recorded
 };
 
 // What happened to a process under observation.
 struct ProcessChange {
   enum Kind { kExec, kExit, kFork } kind = kExec;
-  uint32_t tgid = 0;  // in our own pid namespace
+  uint32_t tgid = 0;          // in our own pid namespace
   std::string before, after;  // kExec: comm
   uint64_t mono_ns = 0;
 };
 
+// What is off for a Go program whose layout is not known, and why, in one line.
+std::string GoProblem(const Space& space);
+
 class OffCpu {
  public:
   // Loads, attaches and starts recording. `pids` and `modules` outlive the collector.
-  static absl::StatusOr<std::unique_ptr<OffCpu>> Start(const OffCpuOptions& options, PidNamespace* pids,
+  static absl::StatusOr<std::unique_ptr<OffCpu>> Start(const OffCpuOptions& options,
+                                                       PidNamespace* pids,
                                                        symbolizer::ModuleCache* modules);
 
   // Takes what has come since the last call; to be called some times a second.
@@ -51,15 +57,16 @@ class OffCpu {
   // Ends the recording now and takes what is left. `Fill` may be called after it.
   absl::StatusOr<std::vector<ProcessChange>> Stop();
 
-  // Puts what was recorded into `recording`: event, stacks, spaces, names, losses, totals, hung threads, cost of maps.
-  // `interrupted` is asked now and then; when it says true, the call returns early with Cancelled.
+  // Puts what was recorded into `recording`: event, stacks, spaces, names, losses, totals, hung
+  // threads, cost of maps. `interrupted` is asked now and then; when it says true, the call returns
+  // early with Cancelled.
   absl::Status Fill(Recording* recording, const std::function<bool()>& interrupted);
 
   // Adds a process to the targets (TARGET_SET). Kernel's number.
   absl::Status AddTarget(uint32_t kernel_tgid);
 
   uint64_t start_mono_ns() const { return start_ns_; }
-  uint64_t waits() const { return waits_; }      // drained so far
+  uint64_t waits() const { return waits_; }  // drained so far
   size_t stacks() const { return user_stacks_.size(); }
   const Space* Current(uint32_t kernel_tgid) const { return spaces_.Current(kernel_tgid); }
   std::vector<int> ProgramFds() const;
@@ -68,10 +75,12 @@ class OffCpu {
  private:
   using StackKey = std::pair<SpaceIndex, uint64_t>;  // a space and the ledger's id
 
-  OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules) : spaces_(pids, modules), pids_(pids) {}
+  OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules)
+      : spaces_(pids, modules), pids_(pids) {}
   absl::Status ReadOpenThreads();
   void Take(const Ledger::Samples& samples);
-  // True for what is not ours though its number is: the child before its exec, another process after pid reuse.
+  // True for what is not ours though its number is: the child before its exec, another process
+  // after pid reuse.
   bool IsForeign(const space_key& key) const;
   void KeepUserStack(SpaceIndex space, uint64_t id);
   void KeepKernelStack(uint64_t id);
@@ -100,10 +109,11 @@ class OffCpu {
   absl::flat_hash_map<std::string, Sum> sums_;  // by the bytes of sample_key
   absl::flat_hash_map<StackKey, Stack> user_stacks_;
   absl::flat_hash_map<uint64_t, std::vector<uint64_t>> kernel_stacks_;
-  std::vector<uint64_t> read_ids_;  // still in the kernel's map
+  std::vector<uint64_t> read_ids_;                           // still in the kernel's map
   absl::flat_hash_map<uint32_t, std::string> thread_names_;  // --threads
   std::optional<space_key> before_exec_;
-  absl::flat_hash_map<uint32_t, uint64_t> start_ticks_;  // of the targets that were named, by kernel tgid
+  absl::flat_hash_map<uint32_t, uint64_t>
+      start_ticks_;  // of the targets that were named, by kernel tgid
   std::vector<thread_record> whole_time_;
   uint64_t moved_ = 0;
   std::map<Stack, uint32_t> stack_index_;
