@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "tests/format/demo_profile.h"
+#include "tests/format/many.h"
 #include "userspace/format/format.h"
 #include "userspace/format/text.h"
 
@@ -157,14 +158,15 @@ TEST(Folded, SortedByBytes) {
   EXPECT_TRUE(std::is_sorted(lines.begin(), lines.end()));
 }
 
-TEST(Folded, HundredThousandStacks) {
-  const Profile profile = ManyStacksProfile(100'000, 30);
+TEST(Folded, ManyStacks) {
+  const Profile profile = ManyStacksProfile(kManyStacks, 30);
   const std::clock_t start = std::clock();
   const std::string folded = Folded(profile, profile.events[0]);
   const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
-  EXPECT_EQ(std::count(folded.begin(), folded.end(), '\n'), 100'000);
+  EXPECT_EQ(std::count(folded.begin(), folded.end(), '\n'),
+            static_cast<std::ptrdiff_t>(kManyStacks));
   EXPECT_EQ(folded, Folded(profile, profile.events[0]));
-  std::printf("100,000 stacks: %.2f s of CPU, %zu MiB\n", seconds, folded.size() >> 20);
+  std::printf("%zu stacks: %.2f s of CPU, %zu MiB\n", kManyStacks, seconds, folded.size() >> 20);
 }
 
 }  // namespace

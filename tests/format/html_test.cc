@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/format/demo_profile.h"
+#include "tests/format/many.h"
 #include "userspace/format/format.h"
 #include "userspace/format/text.h"
 
@@ -139,16 +140,16 @@ TEST(Html, NothingRecorded) {
   EXPECT_TRUE(DataOf(page).is_object());
 }
 
-TEST(Html, HundredThousandStacks) {
-  const Profile profile = ManyStacksProfile(100'000, 30);
+TEST(Html, ManyStacks) {
+  const Profile profile = ManyStacksProfile(kManyStacks, 30);
   const std::clock_t start = std::clock();
   const std::string page = Html(profile);
   const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   EXPECT_EQ(page, Html(profile));
   const nlohmann::json data = DataOf(page);
   ASSERT_TRUE(data.is_object());
-  EXPECT_EQ(data["events"][0]["leaf"].size(), 100'000u);
-  std::printf("100,000 stacks: %.2f s of CPU, %zu MiB\n", seconds, page.size() >> 20);
+  EXPECT_EQ(data["events"][0]["leaf"].size(), kManyStacks);
+  std::printf("%zu stacks: %.2f s of CPU, %zu MiB\n", kManyStacks, seconds, page.size() >> 20);
 }
 
 }  // namespace

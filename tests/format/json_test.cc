@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/format/demo_profile.h"
+#include "tests/format/many.h"
 #include "userspace/format/format.h"
 #include "userspace/format/text.h"
 
@@ -97,14 +98,14 @@ TEST(Json, DamagedSample) {
   EXPECT_EQ(sample["values"], nlohmann::json({1, nullptr}));
 }
 
-TEST(Json, HundredThousandStacks) {
-  const Profile profile = ManyStacksProfile(100'000, 30);
+TEST(Json, ManyStacks) {
+  const Profile profile = ManyStacksProfile(kManyStacks, 30);
   const std::clock_t start = std::clock();
   const std::string text = Json(profile);
   const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   EXPECT_EQ(text, Json(profile));
   EXPECT_TRUE(nlohmann::json::accept(text));
-  std::printf("100,000 stacks: %.2f s of CPU, %zu MiB\n", seconds, text.size() >> 20);
+  std::printf("%zu stacks: %.2f s of CPU, %zu MiB\n", kManyStacks, seconds, text.size() >> 20);
 }
 
 }  // namespace
