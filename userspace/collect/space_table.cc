@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/collect/space_table.h"
 
+#include <absl/status/status.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <string_view>
-
-#include <absl/status/status.h>
-#include <fmt/format.h>
 
 #include "userspace/go/layout.h"
 #include "userspace/process/proc_files.h"
@@ -15,7 +14,9 @@
 namespace stallscope {
 namespace {
 
-std::string Bytes(const space_key& key) { return std::string(reinterpret_cast<const char*>(&key), sizeof(key)); }
+std::string Bytes(const space_key& key) {
+  return std::string(reinterpret_cast<const char*>(&key), sizeof(key));
+}
 
 bool StartedAt(uint32_t pid, uint64_t start_boot_ns) {
   const auto ticks = ReadStartTicks(fmt::format("/proc/{}", pid));
@@ -74,7 +75,8 @@ SpaceIndex SpaceTable::Find(const space_key& key) {
     ahead_.erase(it);
   } else if (const auto newest = newest_exec_.find(key.tgid);
              newest != newest_exec_.end() && key.exec_id < newest->second) {
-    space = std::make_unique<Space>();  // an earlier program of the same process: it can be read no more
+    space = std::make_unique<Space>();  // an earlier program of the same process: it can be read no
+                                        // more
   } else {
     space = Open(key.tgid);
     if (space->live && !StartedAt(space->pid, key.start_boot_ns)) {
@@ -105,12 +107,14 @@ SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm) {
 }
 
 size_t SpaceTable::gone() const {
-  return std::count_if(spaces_.begin(), spaces_.end(), [](const auto& space) { return !space->live; });
+  return std::count_if(spaces_.begin(), spaces_.end(),
+                       [](const auto& space) { return !space->live; });
 }
 
 const Space* SpaceTable::Current(uint32_t kernel_tgid) const {
   if (const auto it = ahead_.find(kernel_tgid); it != ahead_.end()) return it->second.get();
-  if (const auto it = current_.find(kernel_tgid); it != current_.end()) return spaces_[it->second].get();
+  if (const auto it = current_.find(kernel_tgid); it != current_.end())
+    return spaces_[it->second].get();
   return nullptr;
 }
 

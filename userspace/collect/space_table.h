@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The address spaces of a recording: (tgid, start time, exec count) as the kernel names them, bound to the live process
-// they can be read from, if it still is the same one.
+// The address spaces of a recording: (tgid, start time, exec count) as the kernel names them, bound
+// to the live process they can be read from, if it still is the same one.
 #pragma once
+
+#include <absl/container/flat_hash_map.h>
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <absl/container/flat_hash_map.h>
 
 #include "bpf/wire.h"
 #include "symbolizer/module_cache.h"
@@ -30,15 +30,17 @@ struct Space {
   std::string go_problem;  // why a Go program's goroutines below system stacks are not followed
 };
 
-// Whether a start as /proc gives it (clock ticks) and one as the kernel's programs give it (ns) are the same.
+// Whether a start as /proc gives it (clock ticks) and one as the kernel's programs give it (ns) are
+// the same.
 bool SameStart(uint64_t start_ticks, uint64_t start_boot_ns);
 
 class SpaceTable {
  public:
-  SpaceTable(PidNamespace* pids, symbolizer::ModuleCache* modules) : pids_(pids), modules_(modules) {}
+  SpaceTable(PidNamespace* pids, symbolizer::ModuleCache* modules)
+      : pids_(pids), modules_(modules) {}
 
-  // Reads the process now, before the kernel has named its space; the first space seen with this tgid is bound to it.
-  // Returns false when it cannot be read.
+  // Reads the process now, before the kernel has named its space; the first space seen with this
+  // tgid is bound to it. Returns false when it cannot be read.
   bool ReadAhead(uint32_t kernel_tgid);
   // The index of a space, opened at first sight.
   SpaceIndex Find(const space_key& key);

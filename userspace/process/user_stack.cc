@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <string_view>
 
-
 #include "symbolizer/go_binary.h"
 
 namespace stallscope {
@@ -12,8 +11,8 @@ namespace {
 
 using symbolizer::FrameRule;
 
-constexpr size_t kMaxAddresses = 127;              // as bpf/wire.h
-constexpr uint64_t kStackReach = 64ull << 20;      // as bpf/walk.h
+constexpr size_t kMaxAddresses = 127;          // as bpf/wire.h
+constexpr uint64_t kStackReach = 64ull << 20;  // as bpf/walk.h
 constexpr uint64_t kMaxLeafOffset = 4096;
 
 std::string FunctionAt(uint64_t address, bool is_return, const LiveSpace& space) {
@@ -25,12 +24,14 @@ std::string FunctionAt(uint64_t address, bool is_return, const LiveSpace& space)
   return name;
 }
 
-// Functions of the Go runtime at which a system (g0) stack begins: what the frame pointer says below them belongs to
-// whatever ran before.
+// Functions of the Go runtime at which a system (g0) stack begins: what the frame pointer says
+// below them belongs to whatever ran before.
 bool IsGoStackRoot(std::string_view function) {
-  static constexpr std::string_view kRoots[] = {"runtime.mcall",     "runtime.mstart",      "runtime.systemstack",
-                                                "runtime.morestack", "runtime.asmcgocall",  "runtime.rt0_go",
-                                                "runtime.sigtramp",  "runtime.sigreturn__sigaction"};
+  static constexpr std::string_view kRoots[] = {
+      "runtime.mcall",       "runtime.mstart",
+      "runtime.systemstack", "runtime.morestack",
+      "runtime.asmcgocall",  "runtime.rt0_go",
+      "runtime.sigtramp",    "runtime.sigreturn__sigaction"};
   return std::find(std::begin(kRoots), std::end(kRoots), function) != std::end(kRoots);
 }
 
@@ -40,7 +41,8 @@ bool IsGoexit(const StackAddress& address, const LiveSpace& space) {
          FunctionAt(address.value, address.is_return, space) == "runtime.goexit";
 }
 
-// The runtime's signal handler made it look as if the interrupted instruction had called this function.
+// The runtime's signal handler made it look as if the interrupted instruction had called this
+// function.
 bool WasInjected(const StackAddress& address, const LiveSpace& space) {
   if (!space.FactsAt(address.value, address.is_return).is_go) return false;
   const std::string function = FunctionAt(address.value, address.is_return, space);
@@ -48,8 +50,9 @@ bool WasInjected(const StackAddress& address, const LiveSpace& space) {
 }
 
 struct LeafVerdict {
-  bool keep_word = false;      // addresses[1] is the caller
-  bool caller_unknown = false;  // there is a caller between the leaf and the chain, and nothing tells which
+  bool keep_word = false;  // addresses[1] is the caller
+  bool caller_unknown =
+      false;  // there is a caller between the leaf and the chain, and nothing tells which
   bool chain_guessed = false;  // the frame pointer may be anything
 };
 
@@ -81,10 +84,10 @@ LeafVerdict JudgeLeaf(const WalkedStack& walked, const LiveSpace& space) {
   return verdict;
 }
 
-// Appends the chain addresses[from, to) to `out` as callers, until one cannot be. `previous` is the place that the
-// first of them should be the caller of.
-StackEnd AppendChain(const WalkedStack& walked, size_t from, size_t to, StackAddress previous, bool guessed,
-                     LiveSpace& space, std::vector<StackAddress>* out) {
+// Appends the chain addresses[from, to) to `out` as callers, until one cannot be. `previous` is the
+// place that the first of them should be the caller of.
+StackEnd AppendChain(const WalkedStack& walked, size_t from, size_t to, StackAddress previous,
+                     bool guessed, LiveSpace& space, std::vector<StackAddress>* out) {
   for (size_t i = from; i < to; ++i) {
     const uint64_t address = walked.addresses[i];
     space.Learn(address - 1);
@@ -92,12 +95,14 @@ StackEnd AppendChain(const WalkedStack& walked, size_t from, size_t to, StackAdd
     next.value = address;
     next.is_return = true;
     if (!space.FactsAt(address, /*is_return=*/true).follows_call) {
-      // Two places of Go's are returned to without a call: the end of a goroutine, and where a signal cut it short.
+      // Two places of Go's are returned to without a call: the end of a goroutine, and where a
+      // signal cut it short.
       if (IsGoexit(next, space)) return StackEnd::kComplete;
       if (!WasInjected(previous, space)) return StackEnd::kNotACall;
       next.is_return = false;
     }
-    next.guessed = guessed || !space.FactsAt(previous.value, previous.is_return).keeps_frame_pointer;
+    next.guessed =
+        guessed || !space.FactsAt(previous.value, previous.is_return).keeps_frame_pointer;
     out->push_back(next);
     previous = next;
     guessed = false;
@@ -105,7 +110,8 @@ StackEnd AppendChain(const WalkedStack& walked, size_t from, size_t to, StackAdd
   return walked.end;
 }
 
-void AddSegment(SegmentKind kind, SpaceIndex index, std::vector<StackAddress> addresses, Stack* stack) {
+void AddSegment(SegmentKind kind, SpaceIndex index, std::vector<StackAddress> addresses,
+                Stack* stack) {
   if (addresses.empty()) return;
   Segment segment;
   segment.kind = kind;
@@ -122,7 +128,8 @@ void AddMarker(std::string_view marker, Stack* stack) {
 }
 
 // The same walk as bpf/walk.h, over `memory`.
-WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go, const LiveSpace& space) {
+WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go,
+                            const LiveSpace& space) {
   const Memory& memory = space.memory();
   WalkedStack walked;
   uint64_t low = registers.sp, limit = registers.sp + kStackReach, bp = registers.bp, goroutine = 0;
@@ -169,7 +176,8 @@ WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go, cons
         bp = *saved_bp;
         address = *pc;
         if (*pc >= go->switch_start && *pc < go->switch_end) {
-          // The return address of asmcgocall or systemstack: above the frame pointer where they save it (Go 1.21).
+          // The return address of asmcgocall or systemstack: above the frame pointer where they
+          // save it (Go 1.21).
           const bool has_frame = bp == low;
           address = memory.ReadValue<uint64_t>(has_frame ? bp + 8 : low).value_or(0);
           if (has_frame) {
@@ -204,7 +212,8 @@ WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go, cons
   return walked;
 }
 
-// The system stack by unwind tables, until they end or Go code begins. Empty when they lead nowhere.
+// The system stack by unwind tables, until they end or Go code begins. Empty when they lead
+// nowhere.
 std::vector<StackAddress> UnwindByTables(const Registers& registers, LiveSpace& space) {
   std::vector<StackAddress> addresses;
   StackAddress place;
@@ -222,7 +231,8 @@ std::vector<StackAddress> UnwindByTables(const Registers& registers, LiveSpace& 
     const auto caller = space.memory().ReadValue<uint64_t>(cfa - 8);
     if (!caller || !*caller) break;
     if (rule->rbp_offset) {
-      const auto saved = space.memory().ReadValue<uint64_t>((rule->rbp_saved_at_rbp ? bp : cfa) + *rule->rbp_offset);
+      const auto saved = space.memory().ReadValue<uint64_t>((rule->rbp_saved_at_rbp ? bp : cfa) +
+                                                            *rule->rbp_offset);
       if (!saved) break;
       bp = *saved;
     }
@@ -245,8 +255,9 @@ bool IsCLibrary(std::string_view path) {
 std::optional<uint32_t> LeafReturnOffset(uint64_t ip, const LiveSpace& space) {
   if (space.IsGo(ip)) return std::nullopt;
   const auto rule = space.RuleAt(ip, /*is_return=*/false);
-  if (!rule || rule->outermost || rule->cfa_deref || rule->cfa_register != FrameRule::kRsp || rule->rbp_offset ||
-      rule->cfa_offset <= 8 || rule->cfa_offset > static_cast<int64_t>(kMaxLeafOffset)) {
+  if (!rule || rule->outermost || rule->cfa_deref || rule->cfa_register != FrameRule::kRsp ||
+      rule->rbp_offset || rule->cfa_offset <= 8 ||
+      rule->cfa_offset > static_cast<int64_t>(kMaxLeafOffset)) {
     return std::nullopt;
   }
   return static_cast<uint32_t>(rule->cfa_offset - 8);
@@ -259,7 +270,8 @@ Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex ind
     stack.end = StackEnd::kNone;
     return stack;
   }
-  for (size_t i = 0; i < std::min<size_t>(walked.addresses.size(), 2); ++i) space.Learn(walked.addresses[i] - (i > 0));
+  for (size_t i = 0; i < std::min<size_t>(walked.addresses.size(), 2); ++i)
+    space.Learn(walked.addresses[i] - (i > 0));
 
   const LeafVerdict verdict = JudgeLeaf(walked, space);
   const size_t chain = walked.leaf == WalkedStack::Leaf::kNone ? 1 : 2;
@@ -268,19 +280,22 @@ Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex ind
   const SegmentKind kind = all_goroutine ? SegmentKind::kGoroutine : SegmentKind::kUser;
 
   std::vector<StackAddress> part = {{walked.addresses[0], false, false}};
-  if (verdict.keep_word && space.FollowsCall(walked.addresses[1])) part.push_back({walked.addresses[1], true, false});
+  if (verdict.keep_word && space.FollowsCall(walked.addresses[1]))
+    part.push_back({walked.addresses[1], true, false});
   if (verdict.caller_unknown) {
     AddSegment(kind, index, std::move(part), &stack);
     AddMarker(kCallerUnknown, &stack);
     part.clear();
   }
-  const StackAddress previous = part.empty() ? StackAddress{walked.addresses[0], false, false} : part.back();
+  const StackAddress previous =
+      part.empty() ? StackAddress{walked.addresses[0], false, false} : part.back();
   // Behind an unknown caller the chain may have skipped more than one.
   const bool guessed = verdict.chain_guessed || verdict.caller_unknown;
   stack.end = AppendChain(walked, chain, system_end, previous, guessed, space, &part);
   if (walked.no_goroutine && !part.empty() && stack.end == StackEnd::kLeftStack) {
     const StackAddress outermost = part.back();
-    if (space.IsGo(outermost.value - 1) && IsGoStackRoot(FunctionAt(outermost.value, outermost.is_return, space))) {
+    if (space.IsGo(outermost.value - 1) &&
+        IsGoStackRoot(FunctionAt(outermost.value, outermost.is_return, space))) {
       stack.end = StackEnd::kComplete;
     }
   }
@@ -289,14 +304,15 @@ Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex ind
   if (!all_goroutine && walked.goroutine_at < walked.addresses.size()) {
     std::vector<StackAddress> goroutine;
     goroutine.push_back({walked.addresses[walked.goroutine_at], true, false});
-    stack.end = AppendChain(walked, walked.goroutine_at + 1, walked.addresses.size(), goroutine.back(), false, space,
-                            &goroutine);
+    stack.end = AppendChain(walked, walked.goroutine_at + 1, walked.addresses.size(),
+                            goroutine.back(), false, space, &goroutine);
     AddSegment(SegmentKind::kGoroutine, index, std::move(goroutine), &stack);
   }
   return stack;
 }
 
-Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpace& space, SpaceIndex index) {
+Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpace& space,
+                        SpaceIndex index) {
   space.Learn(registers.ip);
   const WalkedStack walked = WalkFromOutside(registers, go, space);
   Stack stack = JudgeUserStack(walked, space, index);
@@ -311,27 +327,30 @@ Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpac
     ++system_segments;
   }
   if (by_chain.empty()) return stack;
-  // Frame pointers end somewhere in the C library's start code. Cutting there makes this stack equal to the one that
-  // the kernel's walk gives for the same stop. Frames of the program itself are never cut.
+  // Frame pointers end somewhere in the C library's start code. Cutting there makes this stack
+  // equal to the one that the kernel's walk gives for the same stop. Frames of the program itself
+  // are never cut.
   const auto in_c_library = [&](const StackAddress& a) {
     const auto mapping = space.MappingAt(a.is_return ? a.value - 1 : a.value);
     return mapping && IsCLibrary(space.Mappings()[*mapping].path);
   };
-  const auto last = std::find_if(by_tables.begin(), by_tables.end(),
-                                 [&](const StackAddress& a) { return a.value == by_chain.back().value; });
+  const auto last = std::find_if(by_tables.begin(), by_tables.end(), [&](const StackAddress& a) {
+    return a.value == by_chain.back().value;
+  });
   if (last != by_tables.end() && std::all_of(last, by_tables.end(), in_c_library)) {
     by_tables.erase(last + 1, by_tables.end());
   }
   if (by_tables.size() <= by_chain.size() && system_segments == 1) {
-    const bool guessed =
-        std::any_of(by_chain.begin(), by_chain.end(), [](const StackAddress& a) { return a.guessed; });
+    const bool guessed = std::any_of(by_chain.begin(), by_chain.end(),
+                                     [](const StackAddress& a) { return a.guessed; });
     if (!guessed) return stack;
   }
   if (by_tables.size() < by_chain.size()) return stack;
   Stack result;
   result.end = stack.end == StackEnd::kLeftStack ? StackEnd::kComplete : stack.end;
   AddSegment(SegmentKind::kUser, index, std::move(by_tables), &result);
-  for (size_t i = system_segments; i < stack.segments.size(); ++i) result.segments.push_back(stack.segments[i]);
+  for (size_t i = system_segments; i < stack.segments.size(); ++i)
+    result.segments.push_back(stack.segments[i]);
   return result;
 }
 

@@ -315,13 +315,14 @@ void PrintLoss(const Loss& loss, double share, Screen& screen) {
   if (loss.time_ns) what += fmt::format(", {}", ShowDuration(*loss.time_ns));
   if (!loss.remedy.empty()) what += fmt::format("; try {}", loss.remedy);
   if (share < kWarnShare) {
-    screen.Line("lost",
-                fmt::format("{} ({} of {}): {}", loss.name, ShowShare(share), NounOf(loss.event), what));
+    screen.Line("lost", fmt::format("{} ({} of {}): {}", loss.name, ShowShare(share),
+                                    NounOf(loss.event), what));
     return;
   }
   // A full map is said in the words that scripts look for, whichever map it was.
   if (loss.name.ends_with("map full")) {
-    screen.Warning(fmt::format("{} of {} lost (map full): {}{}", ShowShare(share), NounOf(loss.event),
+    screen.Warning(fmt::format("{} of {} lost (map full): {}{}", ShowShare(share),
+                               NounOf(loss.event),
                                loss.dropped ? "" : "their stacks, not their time; ", what));
     return;
   }
