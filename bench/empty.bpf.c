@@ -4,8 +4,10 @@
  * any program there. And one that tells a process its number in the initial pid namespace, run by
  * hand (BPF_PROG_TEST_RUN).
  */
-#include <bpf/bpf_helpers.h>
+// clang-format off: libbpf's header needs the kernel's types before it
 #include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+// clang-format on
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
