@@ -84,8 +84,8 @@ def favoured(cpu=None):
     return apply
 
 
-def start(command, cpu=None, **options):
-    process = subprocess.Popen([str(word) for word in command], preexec_fn=favoured(cpu), **options)
+def start(command, cpu=None, favour=True, **options):
+    process = subprocess.Popen([str(word) for word in command], preexec_fn=favoured(cpu) if favour else None, **options)
     _processes.append(process)
     return process
 
