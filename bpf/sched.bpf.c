@@ -36,6 +36,7 @@ const volatile __u32 per_thread = 0;
 /* The recording is the time in [start_ns, stop_ns). Before and after it the ledger moves, but books nothing. */
 volatile __u64 start_ns = ~0ull;
 volatile __u64 stop_ns = ~0ull;
+volatile __s64 clock_offset_ns = 0; /* as last measured on any CPU; 0: not yet */
 volatile __u32 generation = 0; /* which of the two sample maps is written */
 
 /* The layout of the one target (TARGET_ONE), so that it costs no look-up. */
@@ -451,18 +452,21 @@ static __always_inline void measure_clock(struct task_struct *task, u64 since, u
 	if (!clock || now - clock->measured_ns < 100000000)
 		return;
 	clock->offset_ns = since - task->sched_info.last_arrival;
+	clock_offset_ns = clock->offset_ns;
 	clock->measured_ns = now;
 }
 
-/* When the scheduler says that the running `task` came to this CPU; 0 when its clock is not known here yet. */
+/*
+ * When the scheduler says that the running `task` came to this CPU; 0 when its clock is not known yet. The clocks of two
+ * CPUs are microseconds apart at most where they are not one: another CPU's offset does until this one has its own.
+ */
 static __always_inline u64 last_arrival(struct task_struct *task)
 {
 	u32 zero = 0;
 	struct clock_offset *clock = bpf_map_lookup_elem(&clock_offsets, &zero);
+	s64 offset = clock && clock->measured_ns ? (s64)clock->offset_ns : clock_offset_ns;
 
-	if (!clock || !clock->measured_ns || !task->sched_info.last_arrival)
-		return 0;
-	return task->sched_info.last_arrival + clock->offset_ns;
+	return offset && task->sched_info.last_arrival ? task->sched_info.last_arrival + offset : 0;
 }
 
 /* The switch-in of `task` was never seen. Closes what the ledger holds at the time that the scheduler wrote down. */

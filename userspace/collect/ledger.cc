@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fmt/format.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -230,8 +231,8 @@ std::vector<std::pair<space_key, space_totals>> Ledger::Totals() const {
 }
 
 std::string Ledger::mechanism() const {
-  return impl_->state_from_tracepoint ? "tp_btf sched_switch, sched_waking"
-                                      : "tp_btf sched_switch (without prev_state), sched_waking";
+  return fmt::format("tp_btf sched_switch{}, sched_waking, sched_wakeup_new",
+                     impl_->state_from_tracepoint ? "" : " (without prev_state)");
 }
 
 int Ledger::targets_fd() const { return bpf_map__fd(impl_->skeleton->maps.targets); }

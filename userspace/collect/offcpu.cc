@@ -387,6 +387,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     totals.running_ns = sum.running_ns;
     totals.runnable_ns = sum.runnable_ns;
     totals.blocked_ns = sum.blocked_ns;
+    totals.unknown_ns = sum.unknown_ns;
     totals.switches = sum.switches;
     recording->totals.push_back(totals);
   }
@@ -476,8 +477,9 @@ void OffCpu::AddLosses(Recording* recording) const {
   add("stack map full", counters[LEDGER_STACK_MAP_FULL], std::nullopt, more_stacks, false);
   add("sample map full", counters[LEDGER_SAMPLE_MAP_FULL], counters[LEDGER_SAMPLE_MAP_FULL_NS],
       more_stacks, true);
-  add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN],
-      counters[LEDGER_UNKNOWN_NS], "", false);
+  // Their length is not known, so they are in no sample and in no total but `unknown`.
+  add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], std::nullopt,
+      "", true);
   add("no thread storage", counters[LEDGER_NO_STORAGE], std::nullopt, "", true);
   add("thread totals lost", counters[LEDGER_TOTALS_FULL], std::nullopt, "", false);
   add("thread moved while its stack was read", moved_, std::nullopt, "", false);

@@ -136,6 +136,7 @@ Object Totals(const Profile& profile) {
                          {"running_ns", totals.running_ns},
                          {"runnable_ns", totals.runnable_ns},
                          {"blocked_ns", totals.blocked_ns},
+                         {"unknown_ns", totals.unknown_ns},
                          {"switches", totals.switches}});
   }
   return out;

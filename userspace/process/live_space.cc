@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "symbolizer/file_bytes.h"
 #include "symbolizer/go_binary.h"
 #include "userspace/process/proc_files.h"
 
@@ -91,12 +92,9 @@ std::shared_ptr<const symbolizer::Module> LiveSpace::OpenModule(const OpenMappin
   source.path = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, mapping.start, mapping.end);
   auto module = modules_->Get(source);
   if (module.ok()) return *module;
-  source.path = root + mapping.path;
-  struct stat file;
-  if (stat(source.path.c_str(), &file) != 0 || !S_ISREG(file.st_mode) ||
-      file.st_ino != mapping.inode)
-    return nullptr;
-  module = modules_->Get(source);
+  auto file = symbolizer::RegularFile::Open(source.debug_root, mapping.path);
+  if (!file.ok() || file->status().st_ino != mapping.inode) return nullptr;
+  module = symbolizer::Module::FromFile(*file, source);
   return module.ok() ? *module : nullptr;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
 #include <cstdint>
@@ -54,6 +55,10 @@ class LiveSpace {
   std::optional<symbolizer::FrameRule> RuleAt(uint64_t address, bool is_return) const;
   // The address belongs to Go code (and so keeps frame pointers).
   bool IsGo(uint64_t address) const;
+  // Return addresses in the code that starts threads and programs: nothing of the program lies
+  // above them. Learned from stacks that unwind tables followed to their end.
+  void RememberStart(uint64_t address) { starts_.insert(address); }
+  bool IsStart(uint64_t address) const { return starts_.contains(address); }
   // Index of the mapping, to tell whether two addresses are of one file.
   std::optional<size_t> MappingAt(uint64_t address) const;
 
@@ -95,6 +100,7 @@ class LiveSpace {
   std::vector<OpenMapping> mappings_;  // oldest first
   size_t refreshes_ = 0;
   mutable absl::flat_hash_map<std::pair<uint64_t, bool>, AddressFacts> facts_;
+  absl::flat_hash_set<uint64_t> starts_;
   mutable std::optional<symbolizer::PerfMap>
       perf_map_;  // read when an address without a file first asks for a name
 };

@@ -104,6 +104,7 @@ StackEnd AppendChain(const WalkedStack& walked, size_t from, size_t to, StackAdd
     next.guessed =
         guessed || !space.FactsAt(previous.value, previous.is_return).keeps_frame_pointer;
     out->push_back(next);
+    if (space.IsStart(address)) return StackEnd::kComplete;
     previous = next;
     guessed = false;
   }
@@ -212,18 +213,25 @@ WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go,
   return walked;
 }
 
-// The system stack by unwind tables, until they end or Go code begins. Empty when they lead
-// nowhere.
-std::vector<StackAddress> UnwindByTables(const Registers& registers, LiveSpace& space) {
+struct TableUnwind {
   std::vector<StackAddress> addresses;
+  bool complete = false;  // the tables themselves say that the last one has no caller
+};
+
+// The system stack by unwind tables, until they end or Go code begins.
+TableUnwind UnwindByTables(const Registers& registers, LiveSpace& space) {
+  TableUnwind result;
   StackAddress place;
   place.value = registers.ip;
   uint64_t sp = registers.sp, bp = registers.bp;
-  while (addresses.size() < kMaxAddresses) {
+  while (result.addresses.size() < kMaxAddresses) {
     const auto rule = space.RuleAt(place.value, place.is_return);
     // The outermost frame of the C library (clone's child, _start) is none of the program's.
-    if (rule && rule->outermost) break;
-    addresses.push_back(place);
+    if (rule && rule->outermost) {
+      result.complete = true;
+      break;
+    }
+    result.addresses.push_back(place);
     if (!rule || space.IsGo(place.is_return ? place.value - 1 : place.value)) break;
     uint64_t cfa = (rule->cfa_register == FrameRule::kRsp ? sp : bp) + rule->cfa_offset;
     if (rule->cfa_deref) cfa = space.memory().ReadValue<uint64_t>(cfa).value_or(0);
@@ -242,12 +250,28 @@ std::vector<StackAddress> UnwindByTables(const Registers& registers, LiveSpace& 
     place.is_return = true;
     sp = cfa;
   }
-  return addresses;
+  return result;
 }
 
 bool IsCLibrary(std::string_view path) {
   const std::string_view name = path.substr(path.find_last_of('/') + 1);
   return name.starts_with("libc.so") || name.starts_with("libc-") || name.starts_with("libpthread");
+}
+
+// Frame pointers end in the code that starts a thread or a program. Both ways of reading a stack
+// end at its innermost frame, so that one stop has one stack.
+void CutStartCode(TableUnwind* unwind, LiveSpace& space) {
+  if (!unwind->complete) return;
+  const auto in_c_library = [&](const StackAddress& a) {
+    const auto mapping = space.MappingAt(a.is_return ? a.value - 1 : a.value);
+    return mapping && IsCLibrary(space.Mappings()[*mapping].path);
+  };
+  size_t start = unwind->addresses.size();
+  while (start > 0 && in_c_library(unwind->addresses[start - 1])) --start;
+  // All of it in the C library: a thread of its own making, without a start to tell apart.
+  if (start == 0 || start == unwind->addresses.size()) return;
+  space.RememberStart(unwind->addresses[start].value);
+  unwind->addresses.resize(start + 1);
 }
 
 }  // namespace
@@ -314,11 +338,14 @@ Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex ind
 Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpace& space,
                         SpaceIndex index) {
   space.Learn(registers.ip);
+  TableUnwind by_tables;
+  if (!space.IsGo(registers.ip)) {  // Go keeps frame pointers and has no .eh_frame
+    by_tables = UnwindByTables(registers, space);
+    CutStartCode(&by_tables, space);
+  }
   const WalkedStack walked = WalkFromOutside(registers, go, space);
   Stack stack = JudgeUserStack(walked, space, index);
-  if (space.IsGo(registers.ip)) return stack;  // Go keeps frame pointers and has no .eh_frame
 
-  std::vector<StackAddress> by_tables = UnwindByTables(registers, space);
   std::vector<StackAddress> by_chain;
   size_t system_segments = 0;
   for (const Segment& segment : stack.segments) {
@@ -326,29 +353,18 @@ Stack UnwindFromOutside(const Registers& registers, const GoLayout* go, LiveSpac
     by_chain.insert(by_chain.end(), segment.addresses.begin(), segment.addresses.end());
     ++system_segments;
   }
-  if (by_chain.empty()) return stack;
-  // Frame pointers end somewhere in the C library's start code. Cutting there makes this stack
-  // equal to the one that the kernel's walk gives for the same stop. Frames of the program itself
-  // are never cut.
-  const auto in_c_library = [&](const StackAddress& a) {
-    const auto mapping = space.MappingAt(a.is_return ? a.value - 1 : a.value);
-    return mapping && IsCLibrary(space.Mappings()[*mapping].path);
-  };
-  const auto last = std::find_if(by_tables.begin(), by_tables.end(), [&](const StackAddress& a) {
-    return a.value == by_chain.back().value;
-  });
-  if (last != by_tables.end() && std::all_of(last, by_tables.end(), in_c_library)) {
-    by_tables.erase(last + 1, by_tables.end());
-  }
-  if (by_tables.size() <= by_chain.size() && system_segments == 1) {
-    const bool guessed = std::any_of(by_chain.begin(), by_chain.end(),
-                                     [](const StackAddress& a) { return a.guessed; });
-    if (!guessed) return stack;
-  }
-  if (by_tables.size() < by_chain.size()) return stack;
+  const bool guessed =
+      system_segments > 1 || std::any_of(by_chain.begin(), by_chain.end(),
+                                         [](const StackAddress& a) { return a.guessed; });
+  // The tables' answer where frame pointers lost frames, the walk's own otherwise: it is what the
+  // same stop gives later.
+  const size_t found = by_tables.addresses.size();
+  if (by_chain.empty() || found < by_chain.size() || (found == by_chain.size() && !guessed))
+    return stack;
   Stack result;
-  result.end = stack.end == StackEnd::kLeftStack ? StackEnd::kComplete : stack.end;
-  AddSegment(SegmentKind::kUser, index, std::move(by_tables), &result);
+  const bool goroutine_below = system_segments < stack.segments.size();
+  result.end = by_tables.complete && !goroutine_below ? StackEnd::kComplete : stack.end;
+  AddSegment(SegmentKind::kUser, index, std::move(by_tables.addresses), &result);
   for (size_t i = system_segments; i < stack.segments.size(); ++i)
     result.segments.push_back(stack.segments[i]);
   return result;

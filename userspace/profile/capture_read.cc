@@ -271,6 +271,7 @@ ProcessTotals ReadTotals(Cursor& in) {
   totals.running_ns = in.U64();
   totals.runnable_ns = in.U64();
   totals.blocked_ns = in.U64();
+  totals.unknown_ns = in.U64();
   totals.switches = in.U64();
   return totals;
 }

@@ -253,6 +253,7 @@ class Writer {
       out.U(totals.running_ns);
       out.U(totals.runnable_ns);
       out.U(totals.blocked_ns);
+      out.U(totals.unknown_ns);
       out.U(totals.switches);
       FlushIfFull(BlockType::kTotals, out);
     }

@@ -229,7 +229,8 @@ class Builder {
     profile_.hidden = recording_.filtered;
     for (const ProcessTotals& totals : recording_.totals) {
       profile_.totals.push_back({Pid(totals.space), Comm(totals.space), totals.running_ns,
-                                 totals.runnable_ns, totals.blocked_ns, totals.switches});
+                                 totals.runnable_ns, totals.blocked_ns, totals.unknown_ns,
+                                 totals.switches});
     }
     profile_.notes = recording_.notes;
     profile_.cost = recording_.cost;

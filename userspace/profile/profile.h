@@ -54,6 +54,7 @@ struct ProfileTotals {
   uint64_t running_ns = 0;
   uint64_t runnable_ns = 0;
   uint64_t blocked_ns = 0;
+  uint64_t unknown_ns = 0;
   uint64_t switches = 0;
   bool operator==(const ProfileTotals&) const = default;
 };

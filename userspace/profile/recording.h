@@ -150,6 +150,7 @@ struct ProcessTotals {
   uint64_t running_ns = 0;
   uint64_t runnable_ns = 0;
   uint64_t blocked_ns = 0;
+  uint64_t unknown_ns = 0;  // between two switches of which one was never seen: none of the three
   uint64_t switches = 0;
   bool operator==(const ProcessTotals&) const = default;
 };
