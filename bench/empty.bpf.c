@@ -4,7 +4,8 @@
  * any program there. And one that tells a process its number in the initial pid namespace, run by
  * hand (BPF_PROG_TEST_RUN).
  */
-// clang-format off: libbpf's header needs the kernel's types before it
+// libbpf's header needs the kernel's types before it.
+// clang-format off
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 // clang-format on
@@ -18,6 +19,9 @@ int empty_switch(void* ctx) { return 0; }
 
 SEC("tp_btf/sched_waking")
 int empty_waking(void* ctx) { return 0; }
+
+SEC("tp_btf/sched_wakeup_new")
+int empty_new(void* ctx) { return 0; }
 
 SEC("tp_btf/sched_process_fork")
 int empty_fork(void* ctx) { return 0; }

@@ -13,7 +13,7 @@
 //     -s  no new round after so many seconds, if there have been 40
 //     -P  two processes, not two threads of one; of them "target" records the first, "all" both
 //     arms: nothing (control), empty, other (records another process), other_timed (the same, while
-//     the kernel times each run of a program, as a recording asks for a tenth of the time), target,
+//     the kernel times each run of a program, as a recording asks for a twentieth of the time), target,
 //     all
 //
 // Prints one JSON object: per arm the added ns a switch, its standard error and the ratio to bare.
@@ -184,6 +184,7 @@ static void add_ours(struct arm* arm, enum target_mode mode, __u32 tgid) {
   arm->sched = sched;
   arm->programs[arm->count++] = sched->progs.sched_switch;
   arm->programs[arm->count++] = sched->progs.sched_waking;
+  arm->programs[arm->count++] = sched->progs.sched_wakeup_new;
   arm->programs[arm->count++] = process->progs.process_fork;
   arm->programs[arm->count++] = process->progs.process_exec;
   arm->programs[arm->count++] = process->progs.process_exit;
@@ -194,6 +195,7 @@ static void fill_arm(struct arm* arm, struct empty_bpf* empty, __u32 own_tgid) {
   if (!strcmp(arm->name, "empty")) {
     arm->programs[arm->count++] = empty->progs.empty_switch;
     arm->programs[arm->count++] = empty->progs.empty_waking;
+    arm->programs[arm->count++] = empty->progs.empty_new;
     arm->programs[arm->count++] = empty->progs.empty_fork;
     arm->programs[arm->count++] = empty->progs.empty_exec;
     arm->programs[arm->count++] = empty->progs.empty_exit;

@@ -37,7 +37,7 @@ const volatile __u32 per_thread = 0;
 volatile __u64 start_ns = ~0ull;
 volatile __u64 stop_ns = ~0ull;
 volatile __s64 clock_offset_ns = 0; /* as last measured on any CPU; 0: not yet */
-volatile __u32 generation = 0; /* which of the two sample maps is written */
+volatile __u32 generation = 0;      /* which of the two sample maps is written */
 
 /* The layout of the one target (TARGET_ONE), so that it costs no look-up. */
 struct go_layout one_go = {};
@@ -83,17 +83,19 @@ struct sample_map {
 	__type(value, struct sample_value);
 } samples_0 SEC(".maps"), samples_1 SEC(".maps");
 
+struct barrier_map {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+};
+
 /* Updating a map of maps makes the kernel wait for every running program: the barrier between two generations. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
 	__type(key, u32);
-	__array(values, struct {
-		__uint(type, BPF_MAP_TYPE_ARRAY);
-		__uint(max_entries, 1);
-		__type(key, u32);
-		__type(value, u32);
-	});
+	__array(values, struct barrier_map);
 } barrier SEC(".maps");
 
 struct {
@@ -694,7 +696,8 @@ static __always_inline void open_thread(struct seq_file *seq, struct task_struct
 }
 
 /* Books what is still going on at the end. */
-static __always_inline void close_thread(struct seq_file *seq, struct task_struct *task, struct ledger *ledger, u64 stop)
+static __always_inline void close_thread(struct seq_file *seq, struct task_struct *task, struct ledger *ledger,
+					 u64 stop)
 {
 	u64 kernel_stack = STACK_MISSED;
 

@@ -48,9 +48,9 @@ static __always_inline bool follows_call(u64 address)
 	if (bpf_probe_read_user(&code, sizeof(code), (void *)(address - 8)))
 		return false;
 #define CODE_BYTE(back) ((code >> (8 * (8 - (back)))) & 0xff)
-#define CALL_INDIRECT(back) (CODE_BYTE(back) == 0xff && (CODE_BYTE((back) - 1) & 0x38) == 0x10)
-	return CODE_BYTE(5) == 0xe8 || CALL_INDIRECT(2) || CALL_INDIRECT(3) || CALL_INDIRECT(4) ||
-	       CALL_INDIRECT(6) || CALL_INDIRECT(7);
+#define CALL_INDIRECT(back) (CODE_BYTE(back) == 0xff && (CODE_BYTE((back)-1) & 0x38) == 0x10)
+	return CODE_BYTE(5) == 0xe8 || CALL_INDIRECT(2) || CALL_INDIRECT(3) || CALL_INDIRECT(4) || CALL_INDIRECT(6) ||
+	       CALL_INDIRECT(7);
 #undef CALL_INDIRECT
 #undef CODE_BYTE
 }
@@ -160,7 +160,8 @@ static __always_inline u64 enter_goroutine(struct walk *walk, const struct go_la
 }
 
 /* The first steps of a walk: the instruction pointer, the leaf's caller, and whose stack this is. */
-static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const struct go_layout *go, struct walk *walk)
+static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const struct go_layout *go,
+				       struct walk *walk)
 {
 	u64 leaf_offset = leaf_return_offset(ip), word = 0;
 	struct stack *out = &walk->stack;

@@ -59,14 +59,15 @@ WIRE_OFFSET(stack, addresses, 8);
 
 /* Where Go keeps what the walker needs, for one process. All offsets are bytes. */
 struct go_layout {
-	__s32 g_tls;      /* of g from the thread pointer (fsbase) */
+	__s32 g_tls; /* of g from the thread pointer (fsbase) */
 	__u16 enabled;
 	__u16 g_m;        /* g.m */
 	__u16 g_sched_sp; /* g.sched.sp */
 	__u16 g_sched_bp; /* g.sched.bp */
 	__u16 m_gsignal;  /* m.gsignal */
 	__u16 m_curg;     /* m.curg */
-	__u64 switch_start, switch_end; /* runtime.systemstack_switch: a g parked there has its return address at sched.sp */
+	/* runtime.systemstack_switch: a g parked there has its return address at sched.sp */
+	__u64 switch_start, switch_end;
 };
 WIRE_ASSERT(sizeof(struct go_layout) == 32, "struct go_layout");
 WIRE_OFFSET(go_layout, switch_start, 16);
@@ -127,29 +128,29 @@ WIRE_ASSERT(sizeof(struct space_totals) == 40, "struct space_totals");
 
 /* Counters of loss and repair, summed over all threads. */
 enum ledger_counter {
-	LEDGER_STACK_MAP_FULL = 0,   /* user or kernel stacks that found no room; the wait is kept without it */
-	LEDGER_SAMPLE_MAP_FULL,      /* waits that found no room */
-	LEDGER_SAMPLE_MAP_FULL_NS,   /* their blocked time */
-	LEDGER_SWITCH_IN_REPAIRED,   /* missed switch-ins whose time the scheduler's own record gave */
-	LEDGER_START_UNKNOWN,        /* missed switch-ins without one */
-	LEDGER_END_UNKNOWN,          /* missed switch-outs */
-	LEDGER_UNKNOWN_NS,           /* time between those */
-	LEDGER_NO_STORAGE,           /* threads that got no ledger */
-	LEDGER_BELOW_MIN,            /* waits that --min and --max left out */
+	LEDGER_STACK_MAP_FULL = 0, /* user or kernel stacks that found no room; the wait is kept without it */
+	LEDGER_SAMPLE_MAP_FULL,    /* waits that found no room */
+	LEDGER_SAMPLE_MAP_FULL_NS, /* their blocked time */
+	LEDGER_SWITCH_IN_REPAIRED, /* missed switch-ins whose time the scheduler's own record gave */
+	LEDGER_START_UNKNOWN,      /* missed switch-ins without one */
+	LEDGER_END_UNKNOWN,        /* missed switch-outs */
+	LEDGER_UNKNOWN_NS,         /* time between those */
+	LEDGER_NO_STORAGE,         /* threads that got no ledger */
+	LEDGER_BELOW_MIN,          /* waits that --min and --max left out */
 	LEDGER_BELOW_MIN_NS,
 	LEDGER_ABOVE_MAX,
 	LEDGER_ABOVE_MAX_NS,
-	LEDGER_TOTALS_FULL,          /* threads whose totals found no room */
-	LEDGER_STACKS_KEPT,          /* stacks put into the map so far */
-	LEDGER_WAITS,                /* waits that ended, or were still going on at the end */
-	LEDGER_COUNTERS, /* their number */
+	LEDGER_TOTALS_FULL, /* threads whose totals found no room */
+	LEDGER_STACKS_KEPT, /* stacks put into the map so far */
+	LEDGER_WAITS,       /* waits that ended, or were still going on at the end */
+	LEDGER_COUNTERS,    /* their number */
 };
 
 enum target_mode { TARGET_ONE = 0, TARGET_SET = 1, TARGET_ALL = 2 };
 
 /* What the task iterator is asked to do. */
 enum pass {
-	PASS_OPEN = 0,   /* put every thread that waits now into the ledger, report those that user space has to unwind */
+	PASS_OPEN = 0, /* put every thread that waits now into the ledger, report those that user space has to unwind */
 	PASS_VERIFY = 1, /* report the switch counts again */
 	PASS_CLOSE = 2,  /* account what is still open at the end, report the threads that were blocked all the time */
 };
@@ -160,8 +161,8 @@ enum { THREAD_BLOCKED = 1, THREAD_WHOLE_TIME = 2 };
 struct thread_record {
 	struct space_key space;
 	__u32 tid;
-	__u32 flags;     /* THREAD_* */
-	__u64 switches;  /* voluntary and involuntary */
+	__u32 flags;      /* THREAD_* */
+	__u64 switches;   /* voluntary and involuntary */
 	__u64 user_stack; /* the id in the ledger */
 	__u64 kernel_stack;
 	__u64 ip, sp, bp, fsbase;

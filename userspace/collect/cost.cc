@@ -15,7 +15,7 @@
 namespace stallscope {
 namespace {
 
-constexpr uint64_t kOneTickIn = 10;
+constexpr uint64_t kOneTickIn = 20;
 
 uint64_t MapBytes(int fd) {
   const auto info = ReadProcFile(fmt::format("/proc/self/fdinfo/{}", fd));

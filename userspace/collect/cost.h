@@ -11,7 +11,7 @@
 namespace stallscope {
 
 // The kernel can time every run of a BPF program, but that itself costs two clock reads a run. So
-// it is switched on for a tenth of the time, and the result scaled.
+// it is switched on for a twentieth of the time, and the result scaled.
 class CostMeter {
  public:
   explicit CostMeter(std::vector<int> program_fds) : program_fds_(std::move(program_fds)) {}
