@@ -38,7 +38,7 @@ make_root() { # RELEASE
   root=$cache/$1
   if [ ! -x "$base/bin/sh" ]; then
     echo "== $1: debootstrap"
-    debootstrap --variant=minbase "$1" "$base" http://deb.debian.org/debian >"$cache/$1.debootstrap.log" 2>&1
+    debootstrap --variant=minbase "$1" "$base" "$("$repository/tools/debian-mirror")" >"$cache/$1.debootstrap.log" 2>&1
   fi
   # Refuses to delete through a mount, should there be one.
   rm -rf --one-file-system "$root"
