@@ -100,8 +100,14 @@ ExitCode ExitCodeOf(const absl::Status& status) {
   }
 }
 
+void PrintLine(FILE* stream, std::string_view line) {
+  // Not fmt::print, which throws. One call, so that lines of several processes do not mix.
+  const std::string whole = fmt::format("{}\n", line);
+  static_cast<void>(fwrite(whole.data(), 1, whole.size(), stream));
+}
+
 int ReportError(const absl::Status& status) {
-  fmt::print(stderr, "{}\n", std::string(status.message()));
+  PrintLine(stderr, std::string(status.message()));
   return ExitCodeOf(status);
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <absl/status/status.h>
+#include <stdio.h>
 
 #include <cstdint>
 #include <optional>
@@ -35,6 +36,9 @@ absl::Status RunError(std::string_view what, std::string_view remedy);      // e
 // The exit code that a status asks for; kExitFailed for one that was not made by the functions
 // above.
 ExitCode ExitCodeOf(const absl::Status& status);
+
+// Prints a line; a stream that is closed or broken is no reason to stop.
+void PrintLine(FILE* stream, std::string_view line);
 
 // Prints the lines of the error to stderr and returns its exit code.
 int ReportError(const absl::Status& status);
