@@ -108,7 +108,7 @@ const Mapping* MappingOf(const std::vector<const Mapping*>& sorted, uint64_t add
 
 // -q keeps errors only, and what says that a result is not whole.
 void Say(const ConvertOptions& options, const std::string& line) {
-  if (!options.quiet) fmt::print(stderr, "{}\n", line);
+  if (!options.quiet) PrintLine(stderr, line);
 }
 
 void SayResymbolized(const ConvertOptions& options, const ResymbolizeReport& report) {
@@ -161,8 +161,8 @@ int RunConvert(const ConvertOptions& options) {
     return ReportError(InputError(options.input, std::string(capture.status().message())));
   bytes->clear();
   if (!capture->damage.empty()) {
-    fmt::print(stderr, "WARNING {}: {}; going on with what stands before that\n",
-               Printable(options.input), capture->damage);
+    PrintLine(stderr, fmt::format("WARNING {}: {}; going on with what stands before that",
+                                  Printable(options.input), capture->damage));
   }
   Recording& recording = capture->recording;
   if (options.resymbolize) SayResymbolized(options, Resymbolize(recording, ""));

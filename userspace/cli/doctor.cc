@@ -119,10 +119,10 @@ int RunDoctor(const DoctorOptions& options) {
     std::vector<std::string> notes;
     const auto target = ResolvePid(*options.pid, TargetPaths{}, notes);
     if (!target.ok()) return ReportError(target.status());
-    for (const std::string& note : notes) fmt::print(stderr, "{}\n", note);
+    for (const std::string& note : notes) PrintLine(stderr, note);
     report.process = LookAt(*target);
   }
-  fmt::print("{}", options.json ? DoctorJson(report) : DoctorText(report));
+  fputs((options.json ? DoctorJson(report) : DoctorText(report)).c_str(), stdout);
   return CanRecord(report) ? kExitDone : kExitMachine;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/list.h"
 
-#include <fmt/format.h>
+#include <stdio.h>
 
 #include "userspace/cli/report.h"
 #include "userspace/cli/targets.h"
@@ -36,14 +36,14 @@ int RunList(const ListOptions& options) {
     std::vector<std::string> notes;
     const auto target = ResolvePid(*options.pid, TargetPaths{}, notes);
     if (!target.ok()) return ReportError(target.status());
-    for (const std::string& note : notes) fmt::print(stderr, "{}\n", note);
+    for (const std::string& note : notes) PrintLine(stderr, note);
     report.pid = target->pid;
     report.comm = target->comm;
   }
   const MachineFacts machine = ReadMachineFacts();
   report.kernel = machine.kernel_release;
   report.events.push_back(OffCpu(CheckRequirements(machine, ProbeBpf())));
-  fmt::print("{}", options.json ? ListJson(report) : ListText(report));
+  fputs((options.json ? ListJson(report) : ListText(report)).c_str(), stdout);
   return kExitDone;
 }
 

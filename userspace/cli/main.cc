@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <string>
 #include <variant>
@@ -34,21 +38,46 @@ struct Run {
   int operator()(const DoctorOptions& options) const { return RunDoctor(options); }
   int operator()(const ListOptions& options) const { return RunList(options); }
   int operator()(const VersionRequest&) const {
-    fmt::print("stallscope {}, libbpf {}\n", ToolVersion(), LibbpfVersion());
+    PrintLine(stdout, fmt::format("stallscope {}, libbpf {}", ToolVersion(), LibbpfVersion()));
     return kExitDone;
   }
   int operator()(const HelpRequest& help) const {
-    fmt::print("{}", help.text);
+    fputs(help.text.c_str(), stdout);
     return kExitDone;
   }
 };
+
+// A closed fd 0, 1 or 2 would be the number of the next file that we open, and text for the user
+// would go there. /dev/null, opened the wrong way round, keeps its use an error, and
+// close-on-exec keeps it closed for a command that we start.
+void OccupyStandardFds() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    // The lowest free number, which is `fd`.
+    const int mode = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+    if (open("/dev/null", mode | O_CLOEXEC) < 0) return;  // no /dev: as it was
+  }
+}
+
+// Whether all that was printed to stdout has arrived there; says so when not.
+bool FlushStdout() {
+  const bool failed_before = ferror(stdout) != 0;
+  errno = 0;
+  if (fflush(stdout) == 0 && !failed_before) return true;
+  ReportError(RunError(
+      fmt::format("cannot write to stdout{}{}", errno ? ": " : "", errno ? strerror(errno) : ""),
+      "what was printed there is not whole"));
+  return false;
+}
 
 }  // namespace
 }  // namespace stallscope
 
 int main(int argc, char** argv) {
+  stallscope::OccupyStandardFds();
   const auto command =
       stallscope::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc));
   if (!command.ok()) return stallscope::ReportError(command.status());
-  return std::visit(stallscope::Run{}, *command);
+  const int code = std::visit(stallscope::Run{}, *command);
+  return stallscope::FlushStdout() ? code : stallscope::kExitFailed;
 }
