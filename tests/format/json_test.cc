@@ -26,7 +26,7 @@ constexpr char kGolden[] = R"json({"version":"0.1.0",
 {"values":[5,null],"reason":"pipe","labels":{"comm":"app","pid":"4242"},"frames":[{"name":"main.f","file":"/m.go","line":3,"kind":"go","inlined":true},{"name":"read","file":null,"line":null,"kind":"native","guessed":true},{"name":"schedule","file":null,"line":null,"kind":"kernel"},{"name":"[stack lost]","file":null,"line":null,"kind":"marker"}]}]}},
 "losses":[{"event":"offcpu","name":"stack map full","count":3,"time_ns":null,"dropped":false,"remedy":"--stacks 65536"}],
 "hidden":[{"event":"offcpu","why":"--max","count":1,"time_ns":2}],
-"totals":[{"pid":4242,"comm":"app","running_ns":1,"runnable_ns":2,"blocked_ns":3,"switches":4}],
+"totals":[{"pid":4242,"comm":"app","running_ns":1,"runnable_ns":2,"blocked_ns":3,"unknown_ns":4,"switches":5}],
 "hung":[
 {"comm":"app","pid":4242,"tid":4250,"name":"reader","reason":"pipe","go_scheduler":false,"frames":[{"name":"main.f","file":"/m.go","line":3,"kind":"go","inlined":true}]}],
 "notes":["a note"],
@@ -47,7 +47,7 @@ TEST(Json, Golden) {
   b.profile.frames[1].guessed = true;
   b.profile.losses = {{"offcpu", "stack map full", 3, std::nullopt, "--stacks 65536", false}};
   b.profile.hidden = {{"offcpu", "--max", 1, 2}};
-  b.profile.totals = {{4242, "app", 1, 2, 3, 4}};
+  b.profile.totals = {{4242, "app", 1, 2, 3, 4, 5}};
   b.profile.hung = {{"app", 4242, 4250, "reader", "pipe", {0}, false}};
   b.profile.notes = {"a note"};
   b.profile.cost = {1, std::nullopt, 2, 3, 4};
