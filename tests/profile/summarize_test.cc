@@ -119,6 +119,23 @@ TEST(FormatSummary, SaysWhatItMust) {
   EXPECT_THAT(text, Not(HasSubstr("WARNING")));
 }
 
+// Names may be cut, the words that say what went wrong may not.
+TEST(FormatSummary, WrapsWhyStacksEndEarly) {
+  Profile profile = ServerProfile();
+  profile.stack_counts.stacks = 200;
+  profile.stack_counts.ended_early = {{StackEnd::kFull, 1},
+                                      {StackEnd::kUnreadable, 2},
+                                      {StackEnd::kLeftStack, 3},
+                                      {StackEnd::kNotACall, 4}};
+  const std::string text = FormatSummary(profile, {});
+  ExpectFitsScreen(text);
+  EXPECT_THAT(text, HasSubstr("stacks   10 of 200 distinct ones end early: too deep 1, "));
+  for (const char* why :
+       {"too deep 1,", "unreadable 2,", "left the stack 3,", "not after a call 4\n"}) {
+    EXPECT_THAT(text, HasSubstr(why));
+  }
+}
+
 TEST(FormatSummary, WarnsOfLossWithItsRemedy) {
   Profile profile = ServerProfile();
   profile.losses = {{"offcpu", "stack map full", 1050, 5, "--stacks 65536", true}};

@@ -213,7 +213,7 @@ std::string Counted(uint64_t count, std::string_view thing) {
 // "etcd (pid 4242)" for "-p 4242 (etcd)"; other targets as the command line names them.
 std::string ShowTarget(std::string_view target) {
   if (target == "-a") return "every process";
-  const std::string whole = Printable(target);
+  std::string whole = Printable(target);
   std::string_view rest = whole;
   if (rest.substr(0, 3) != "-p " || rest.back() != ')') return whole;
   rest.remove_prefix(3);
@@ -239,6 +239,19 @@ class Screen {
     text_ +=
         fmt::format("{:<{}}{}\n", Shorten(shown, kKeyWidth - 1), kKeyWidth, Shorten(text, room()));
     last_key_ = key;
+  }
+
+  // Words of ours, which must not be cut: `parts` with ", " between, as many to a line as fit.
+  void WrappedLine(std::string_view key, const std::vector<std::string>& parts) {
+    std::string line;
+    for (const std::string& part : parts) {
+      if (!line.empty() && line.size() + 2 + part.size() + 1 > room()) {
+        Line(key, line + ",");
+        line.clear();
+      }
+      line += line.empty() ? part : ", " + part;
+    }
+    Line(key, line);
   }
 
   // What a person copies, or a script looks for: kept whole, however wide.
@@ -361,13 +374,16 @@ void PrintNames(const StackCounts& counts, Screen& screen) {
 
 void PrintStacks(const StackCounts& counts, Screen& screen) {
   uint64_t early = 0;
-  std::string why;
+  for (const auto& [end, count] : counts.ended_early) early += count;
+  std::string first =
+      fmt::format("{} of {} distinct ones end early", ShowCount(early), ShowCount(counts.stacks));
+  std::vector<std::string> parts;
   for (const auto& [end, count] : counts.ended_early) {
-    early += count;
-    why += fmt::format("{}{} {}", why.empty() ? ": " : ", ", EndWord(end), ShowCount(count));
+    const std::string why = fmt::format("{} {}", EndWord(end), ShowCount(count));
+    parts.push_back(parts.empty() ? fmt::format("{}: {}", first, why) : why);
   }
-  screen.Line("stacks", fmt::format("{} of {} distinct ones end early{}", ShowCount(early),
-                                    ShowCount(counts.stacks), why));
+  if (parts.empty()) parts.push_back(std::move(first));
+  screen.WrappedLine("stacks", parts);
   if (counts.native_stacks > 0 && counts.native_shallow * 2 > counts.native_stacks) {
     screen.Warning("most user stacks are one or two frames deep: built without frame pointers?");
   }
