@@ -53,7 +53,7 @@ bool Run(const char* name, size_t size, Output* output) {
 std::string Demangle(std::string_view name) {
   if ((!IsRustV0(name) && !IsItanium(name)) || name.size() > kLongestInput)
     return std::string(name);
-  const std::string terminated(name);
+  std::string terminated(name);
   Output output;
   if (!Run(terminated.c_str(), terminated.size(), &output)) return terminated;
   return std::string(output.text, output.size);

@@ -36,7 +36,7 @@ namespace {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Child>> Child::Prepare(std::vector<std::string> command) {
+absl::StatusOr<std::unique_ptr<Child>> Child::Prepare(const std::vector<std::string>& command) {
   int go[2], error[2];
   if (pipe2(go, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");
   if (pipe2(error, O_CLOEXEC) != 0) return absl::ErrnoToStatus(errno, "cannot make a pipe");

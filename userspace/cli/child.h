@@ -17,7 +17,7 @@ namespace stallscope {
 class Child {
  public:
   // Forks; the child waits. Its signals are as a shell would give them.
-  static absl::StatusOr<std::unique_ptr<Child>> Prepare(std::vector<std::string> command);
+  static absl::StatusOr<std::unique_ptr<Child>> Prepare(const std::vector<std::string>& command);
   // A child that was never released ends without having run its command.
   ~Child();
 

@@ -165,8 +165,8 @@ std::string Rescue(const std::string& directory, const Output& output, std::stri
           ? "stallscope-output"
           : FileNamePart(NameOf(output.path).substr(0, NameOf(output.path).rfind('.')));
   for (int attempt = 0; attempt < 100; ++attempt) {
-    const std::string path = fmt::format("{}/{}-{}-{}.{}", directory, stem, getpid(), attempt,
-                                         FormatName(output.format));
+    std::string path = fmt::format("{}/{}-{}-{}.{}", directory, stem, getpid(), attempt,
+                                   FormatName(output.format));
     const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == EEXIST) continue;
     if (fd < 0) return "";

@@ -38,8 +38,8 @@ bool AnyMatches(const Expressions& expressions, const std::string& text) {
 }  // namespace
 
 FrameFilter::FrameFilter() = default;
-FrameFilter::FrameFilter(FrameFilter&&) = default;
-FrameFilter& FrameFilter::operator=(FrameFilter&&) = default;
+FrameFilter::FrameFilter(FrameFilter&&) noexcept = default;
+FrameFilter& FrameFilter::operator=(FrameFilter&&) noexcept = default;
 FrameFilter::~FrameFilter() = default;
 
 absl::StatusOr<FrameFilter> FrameFilter::Create(const std::vector<std::string>& include,

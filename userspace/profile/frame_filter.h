@@ -34,8 +34,8 @@ class FrameFilter {
   static absl::StatusOr<FrameFilter> Create(const std::vector<std::string>& include,
                                             const std::vector<std::string>& exclude);
 
-  FrameFilter(FrameFilter&&);
-  FrameFilter& operator=(FrameFilter&&);
+  FrameFilter(FrameFilter&&) noexcept;
+  FrameFilter& operator=(FrameFilter&&) noexcept;
   ~FrameFilter();
 
   // What one frame of a stack says: a function's name, the comm, or a reason in its brackets.
