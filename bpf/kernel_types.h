@@ -26,6 +26,10 @@ struct sched_info {
 	unsigned long long last_arrival; /* rq clock at the last switch-in */
 };
 
+struct thread_info {
+	u32 status; /* x86: TS_COMPAT */
+};
+
 struct thread_struct {
 	unsigned long fsbase; /* x86 */
 };
@@ -75,6 +79,7 @@ struct signal_struct {
 };
 
 struct task_struct {
+	struct thread_info thread_info;
 	unsigned int __state; /* `state`, a long, before 5.14 */
 	int on_cpu;
 	unsigned int flags;
@@ -125,6 +130,8 @@ struct bpf_iter__task {
 #define TASK_RUNNING 0x0000
 #define TASK_DEAD 0x0080
 #define TASK_FREEZABLE 0x2000 /* 6.1: a modifier of a blocked state, no state of its own */
+
+#define TS_COMPAT 0x0002 /* x86: inside a 32-bit system call */
 
 #define PF_IO_WORKER 0x00000010
 #define PF_KTHREAD 0x00200000

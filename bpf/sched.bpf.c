@@ -309,6 +309,12 @@ static __always_inline bool waits_on_file(s32 nr)
 	return false;
 }
 
+/* execve, execveat (x86-64 numbers; the 32-bit table's are others). */
+static __always_inline bool is_exec(s32 nr, u32 flags)
+{
+	return flags & SAMPLE_COMPAT ? nr == 11 || nr == 358 : nr == 59 || nr == 322;
+}
+
 static __always_inline u32 file_type(struct task_struct *task, s32 nr, u64 fd)
 {
 	struct files_struct *files;
@@ -353,6 +359,8 @@ static __always_inline u32 task_flags(struct task_struct *task)
 		flags |= SAMPLE_IN_IOWAIT;
 	if (task->flags & (PF_KTHREAD | PF_IO_WORKER))
 		flags |= SAMPLE_KERNEL_THREAD;
+	if (bpf_core_field_exists(task->thread_info.status) && (task->thread_info.status & TS_COMPAT))
+		flags |= SAMPLE_COMPAT;
 	return flags;
 }
 
@@ -539,6 +547,9 @@ static __always_inline void switch_out(struct task_struct *task, bool preempted,
 		return;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	ledger->syscall = (s32)regs->orig_ax;
+	/* In an exec the registers are still the old program's, whatever the task calls itself by now. */
+	if (is_exec(ledger->syscall, ledger->flags))
+		return;
 	if (regs->ip && regs->cs != USER_CODE_SEGMENT_32) {
 		begin_user_walk(regs->ip, regs->sp, regs->bp, task->thread.fsbase, task->tgid);
 		ledger->user_stack = finish_user_walk(task->tgid);
@@ -634,7 +645,11 @@ int BPF_PROG(sched_waking, struct task_struct *task)
 
 /* --- passes over the threads that wait --------------------------------------------------------------------------- */
 
-static __always_inline void report(struct seq_file *seq, struct task_struct *task, struct ledger *ledger, u32 flags,
+/*
+ * Writes one thread's record. When the iterator's buffer is full that fails, and the kernel comes back with the same task
+ * and an empty buffer: what a pass does must bear being begun twice.
+ */
+static __always_inline long report(struct seq_file *seq, struct task_struct *task, struct ledger *ledger, u32 flags,
 				   u64 kernel_stack)
 {
 	struct thread_record record = {};
@@ -658,7 +673,7 @@ static __always_inline void report(struct seq_file *seq, struct task_struct *tas
 		record.file_type = file_type(task, ledger->syscall, regs->di);
 	}
 	__builtin_memcpy(record.comm, task->comm, sizeof(record.comm));
-	bpf_seq_write(seq, &record, sizeof(record));
+	return bpf_seq_write(seq, &record, sizeof(record));
 }
 
 /* Puts a thread into the ledger that has not switched since sched_switch was attached. */
@@ -667,6 +682,10 @@ static __always_inline void open_thread(struct seq_file *seq, struct task_struct
 	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
 	u32 task_state = task->__state & ~TASK_FREEZABLE;
 
+	if (ledger && ledger->state == THREAD_WAITING && ledger->user_stack == (STACK_PROMISE | (u32)task->pid)) {
+		report(seq, task, ledger, THREAD_BLOCKED, STACK_NONE);
+		return;
+	}
 	if (ledger || task->on_cpu || (task_state & TASK_DEAD))
 		return;
 	ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -701,6 +720,14 @@ static __always_inline void close_thread(struct seq_file *seq, struct task_struc
 {
 	u64 kernel_stack = STACK_MISSED;
 
+	/* The report first: nothing is booked before it is out. */
+	if (ledger->state == THREAD_WAITING && !ledger->woken && ledger->since <= start_ns &&
+	    recorded(ledger->since, stop)) {
+		if (!task->on_cpu && task->__state != TASK_RUNNING)
+			kernel_stack = take_kernel_stack(task, true);
+		if (report(seq, task, ledger, THREAD_BLOCKED | THREAD_WHOLE_TIME, kernel_stack))
+			return;
+	}
 	if (ledger->state == THREAD_RUNNING) {
 		ledger->totals.running_ns += recorded(ledger->since, stop);
 	} else if (ledger->state == THREAD_WAITING && !ledger->woken) {
@@ -708,13 +735,11 @@ static __always_inline void close_thread(struct seq_file *seq, struct task_struc
 
 		ledger->totals.blocked_ns += blocked_ns;
 		if (blocked_ns) {
-			count(LEDGER_WAITS, 1);
-			if (!task->on_cpu && task->__state != TASK_RUNNING)
+			if (kernel_stack == STACK_MISSED && !task->on_cpu && task->__state != TASK_RUNNING)
 				kernel_stack = take_kernel_stack(task, true);
+			count(LEDGER_WAITS, 1);
 			if (wanted(stop - ledger->since, blocked_ns))
 				book_wait(task, ledger, stop, 0, kernel_stack);
-			if (ledger->since <= start_ns)
-				report(seq, task, ledger, THREAD_BLOCKED | THREAD_WHOLE_TIME, kernel_stack);
 		}
 	} else if (ledger->state != THREAD_DEAD) {
 		end_off_cpu(task, ledger, stop, false);

@@ -180,7 +180,8 @@ static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const
 		out->flags |= leaf_offset ? STACK_LEAF_TABLE : STACK_LEAF_CALLER;
 		out->addresses[1] = word;
 	}
-	walk->hash = hash_step(hash_step(hash_seed, ip), out->addresses[1]);
+	out->leaf_offset = leaf_offset;
+	walk->hash = hash_step(hash_step(hash_seed, ip), out->addresses[1] ^ leaf_offset << 48);
 }
 
 /* Follows the frame pointers to the end. Returns the stack's id. */

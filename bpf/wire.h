@@ -51,7 +51,7 @@ struct stack {
 	__u16 goroutine_at; /* == count: no separate goroutine part */
 	__u8 end;           /* enum walk_end */
 	__u8 flags;
-	__u16 pad;
+	__u16 leaf_offset; /* STACK_LEAF_TABLE: the offset that was used */
 	__u64 addresses[STACK_MAX_ADDRESSES];
 };
 WIRE_ASSERT(sizeof(struct stack) == 8 + 8 * STACK_MAX_ADDRESSES, "struct stack");
@@ -82,7 +82,7 @@ struct space_key {
 };
 WIRE_ASSERT(sizeof(struct space_key) == 16, "struct space_key");
 
-enum { SAMPLE_IN_IOWAIT = 1, SAMPLE_KERNEL_THREAD = 2 };
+enum { SAMPLE_IN_IOWAIT = 1, SAMPLE_KERNEL_THREAD = 2, SAMPLE_COMPAT = 4 /* a 32-bit system call */ };
 
 /* What waits are summed by. */
 struct sample_key {

@@ -47,7 +47,8 @@ uint64_t Now(clockid_t clock) {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-// SIGINT and SIGTERM as something to read: the first ends the recording, the second abandons it.
+// SIGINT, SIGTERM and SIGHUP as something to read: the first ends the recording, the second
+// abandons it.
 class Signals {
  public:
   Signals() {
@@ -55,6 +56,7 @@ class Signals {
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGHUP);  // a connection that drops must not lose the recording
     sigprocmask(SIG_BLOCK, &mask, nullptr);
     fd_ = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
@@ -360,8 +362,7 @@ class Recorder {
   void Say(std::string_view line) {
     if (options_.quiet) return;
     EndProgress();
-    fmt::print(stderr, "{}\n", line);
-    fflush(stderr);
+    PrintLine(stderr, line);
   }
 
   void Note(std::string line) {
@@ -371,10 +372,12 @@ class Recorder {
 
   void ShowProgress(uint64_t elapsed_ns) {
     if (options_.quiet || options_.json || !isatty(STDERR_FILENO)) return;
-    fmt::print(stderr, "\r\x1b[K{:.1f} s{}  {} waits  {} stacks",
-               static_cast<double>(elapsed_ns) / 1e9,
-               DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "",
-               offcpu_->waits(), offcpu_->stacks());
+    fputs(fmt::format("\r\x1b[K{:.1f} s{}  {} waits  {} stacks",
+                      static_cast<double>(elapsed_ns) / 1e9,
+                      DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "",
+                      offcpu_->waits(), offcpu_->stacks())
+              .c_str(),
+          stderr);
     fflush(stderr);
     in_progress_ = true;
   }

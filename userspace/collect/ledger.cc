@@ -203,6 +203,11 @@ absl::Status Ledger::AddTarget(uint32_t tgid) {
   return absl::OkStatus();
 }
 
+void Ledger::RemoveTarget(uint32_t tgid) {
+  bpf_map_delete_elem(targets_fd(), &tgid);
+  bpf_map_delete_elem(bpf_map__fd(impl_->skeleton->maps.go_layouts), &tgid);
+}
+
 std::vector<uint64_t> Ledger::Counters() const {
   const int cpus = libbpf_num_possible_cpus();
   std::vector<uint64_t> sums(LEDGER_COUNTERS);

@@ -65,6 +65,7 @@ class Ledger {
   void SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout);
   void SetLeafOffset(uint64_t ip, uint32_t offset);
   absl::Status AddTarget(uint32_t tgid);
+  void RemoveTarget(uint32_t tgid);
 
   // Sums over all CPUs, indexed by enum ledger_counter.
   std::vector<uint64_t> Counters() const;

@@ -19,6 +19,9 @@ namespace {
 // Each C library has some 600 places, the kernel's table of them 8,192.
 constexpr int kMostTaught = 8;
 
+// A process that execs without end must not hold us up.
+constexpr int kMostEventRounds = 8;
+
 uint64_t MonoNow() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -55,6 +58,7 @@ WalkedStack Unpack(const stack& raw) {
                           raw.addresses + raw.count);
   if (raw.flags & STACK_LEAF_CALLER) walked.leaf = WalkedStack::Leaf::kWord;
   if (raw.flags & STACK_LEAF_TABLE) walked.leaf = WalkedStack::Leaf::kTable;
+  walked.leaf_offset = raw.leaf_offset;
   // Positions move by one when the slot of the leaf's caller is empty.
   walked.goroutine_at = raw.goroutine_at;
   if (raw.goroutine_at >= STACK_CHAIN_AT && !raw.addresses[1]) --walked.goroutine_at;
@@ -76,6 +80,7 @@ Stack MarkerStack(std::string_view marker, StackEnd end) {
 RawReason ReasonOf(const sample_key& key, uint32_t file_type) {
   RawReason reason;
   reason.syscall = key.syscall;
+  if ((key.flags & SAMPLE_COMPAT) && key.syscall >= 0) reason.syscall += kCompatSyscall;
   reason.task_state = key.state;
   reason.in_iowait = key.flags & SAMPLE_IN_IOWAIT;
   reason.kernel_thread = key.flags & SAMPLE_KERNEL_THREAD;
@@ -133,13 +138,16 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
 absl::Status OffCpu::ReadOpenThreads() {
   auto threads = ledger_->OpenPass();
   if (!threads.ok()) return threads.status();
-  start_ns_ = MonoNow();
-  ledger_->Start(start_ns_);
+  if (start_ns_ == 0) {
+    start_ns_ = MonoNow();
+    ledger_->Start(start_ns_);
+  }
   absl::flat_hash_map<uint64_t, uint64_t> switches;  // promise -> at the first look
   for (const thread_record& thread : *threads) {
     if (options_.from_exec) before_exec_ = thread.space;
     if (!(thread.user_stack & STACK_PROMISE)) continue;
     const SpaceIndex index = spaces_.Find(thread.space);
+    if (user_stacks_.contains(StackKey(index, thread.user_stack))) continue;  // of an earlier pass
     Space& space = spaces_.at(index);
     Stack stack;
     if (space.live && thread.ip) {
@@ -162,7 +170,7 @@ absl::Status OffCpu::ReadOpenThreads() {
       unmoved.insert(thread.user_stack);
   }
   for (auto& [key, stack] : user_stacks_) {
-    if (!(key.second & STACK_PROMISE) || unmoved.contains(key.second)) continue;
+    if (!switches.contains(key.second) || unmoved.contains(key.second)) continue;
     ++moved_;
     stack = MarkerStack("stack not read", StackEnd::kMoved);
   }
@@ -179,38 +187,62 @@ void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
   }
 }
 
+// Events tell what was; /proc tells what is. A program is read only when no later event of this
+// batch, and none that came while it was being read, says that it is another one by now.
 std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
   std::vector<ProcessChange> changes;
-  for (const process_event& event : events_->Drain()) {
-    // A child that is followed, or a process that took the wanted name, begins a life of its own
-    // under its number.
-    if (event.kind == PROCESS_FORK || !options_.wanted_comm.empty()) {
-      if (event.kind != PROCESS_EXIT) start_ticks_.erase(event.space.tgid);
+  absl::flat_hash_map<uint32_t, SpaceIndex> just_read;  // by tgid
+  for (int round = 0; round < kMostEventRounds; ++round) {
+    const std::vector<process_event> batch = events_->Drain();
+    if (batch.empty()) break;
+    for (auto event = batch.begin(); event != batch.end(); ++event) {
+      const auto read = just_read.find(event->space.tgid);
+      if (event->kind == PROCESS_EXEC && read != just_read.end()) spaces_.Forget(read->second);
+      const bool stale = std::any_of(event + 1, batch.end(), [&](const process_event& later) {
+        return later.kind == PROCESS_EXEC && later.space.tgid == event->space.tgid;
+      });
+      if (auto change = TakeProcessEvent(*event, stale)) {
+        if (event->kind == PROCESS_EXEC) just_read[event->space.tgid] = spaces_.Find(event->space);
+        changes.push_back(*std::move(change));
+      }
     }
-    const auto named = start_ticks_.find(event.space.tgid);
-    if (named != start_ticks_.end() && !SameStart(named->second, event.space.start_boot_ns))
-      continue;
-    ProcessChange change;
-    change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
-    change.mono_ns = event.time_ns;
-    const std::string comm(event.comm, strnlen(event.comm, sizeof(event.comm)));
-    if (event.kind == PROCESS_EXEC) {
-      const Space* before = spaces_.Current(event.space.tgid);
-      change.kind = ProcessChange::kExec;
-      change.before = before ? before->comm : "";
-      change.after = comm;
-      Teach(event.space.tgid, spaces_.at(spaces_.Exec(event.space, comm)));
-    } else if (event.kind == PROCESS_FORK) {
-      change.kind = ProcessChange::kFork;
-      const Space& child = spaces_.at(spaces_.Find(event.space));
-      ledger_->SetGoLayout(event.space.tgid, child.go);
-    } else {
-      change.kind = ProcessChange::kExit;
-      spaces_.Find(event.space);
-    }
-    changes.push_back(std::move(change));
   }
   return changes;
+}
+
+std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event, bool stale) {
+  // A child that is followed, or a process that took the wanted name, begins a life of its own
+  // under its number.
+  if (event.kind == PROCESS_FORK || !options_.wanted_comm.empty()) {
+    if (event.kind != PROCESS_EXIT) {
+      start_ticks_.erase(event.space.tgid);
+      lives_[event.space.tgid] = event.space.start_boot_ns;
+    }
+  }
+  const auto named = start_ticks_.find(event.space.tgid);
+  if (named != start_ticks_.end() && !SameStart(named->second, event.space.start_boot_ns))
+    return std::nullopt;
+  ProcessChange change;
+  change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
+  change.mono_ns = event.time_ns;
+  const std::string comm(event.comm, strnlen(event.comm, sizeof(event.comm)));
+  if (event.kind == PROCESS_EXEC) {
+    const Space* before = spaces_.Current(event.space.tgid);
+    change.kind = ProcessChange::kExec;
+    change.before = before ? before->comm : "";
+    change.after = comm;
+    const SpaceIndex index = spaces_.Exec(event.space, comm, stale);
+    Teach(event.space.tgid, spaces_.at(index));
+  } else if (event.kind == PROCESS_FORK) {
+    change.kind = ProcessChange::kFork;
+    Space& child = spaces_.at(spaces_.Fork(event.space, event.parent_tgid));
+    child.comm = comm;
+    ledger_->SetGoLayout(event.space.tgid, child.go);
+  } else {
+    change.kind = ProcessChange::kExit;
+    if (options_.ledger.mode == TARGET_SET) ledger_->RemoveTarget(event.space.tgid);
+  }
+  return change;
 }
 
 absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
@@ -224,6 +256,9 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
 bool OffCpu::IsForeign(const space_key& key) const {
   if (before_exec_ && key.tgid == before_exec_->tgid && key.exec_id == before_exec_->exec_id)
     return true;
+  if (options_.ledger.mode == TARGET_ALL) return false;
+  const auto life = lives_.find(key.tgid);
+  if (life != lives_.end()) return life->second != key.start_boot_ns;
   const auto named = start_ticks_.find(key.tgid);
   return named != start_ticks_.end() && !SameStart(named->second, key.start_boot_ns);
 }
@@ -262,11 +297,20 @@ void OffCpu::Take(const Ledger::Samples& samples) {
 void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
   if (id < STACK_ID_FIRST || (id & STACK_PROMISE) || user_stacks_.contains(StackKey(index, id)))
     return;
-  const auto raw = ledger_->ReadStack(id);
-  if (!raw) return;
-  read_ids_.push_back(id);
+  // Another space may have met the same stack, and the kernel's copy may be forgotten since.
+  if (!walked_.contains(id)) {
+    const auto raw = ledger_->ReadStack(id);
+    if (!raw) {
+      ++unread_stacks_;
+      return;
+    }
+    read_ids_.push_back(id);
+    walked_[id] = Unpack(*raw);
+  }
   Space& space = spaces_.at(index);
-  const WalkedStack walked = Unpack(*raw);
+  const WalkedStack walked = walked_[id];
+  // One process has one space, so nobody else will ask.
+  if (options_.ledger.mode == TARGET_ONE) walked_.erase(id);
   if (!space.live) {
     Stack stack;  // addresses of a program that is gone: kept, without names
     stack.end = walked.end;
@@ -481,6 +525,7 @@ void OffCpu::AddLosses(Recording* recording) const {
   add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], std::nullopt,
       "", true);
   add("no thread storage", counters[LEDGER_NO_STORAGE], std::nullopt, "", true);
+  add("stack could not be read", unread_stacks_, std::nullopt, more_stacks, false);
   add("thread totals lost", counters[LEDGER_TOTALS_FULL], std::nullopt, "", false);
   add("thread moved while its stack was read", moved_, std::nullopt, "", false);
   add("process gone before it could be read", spaces_.gone(), std::nullopt, "", false);
@@ -497,7 +542,8 @@ absl::Status OffCpu::AddTarget(uint32_t kernel_tgid) {
   if (spaces_.ReadAhead(kernel_tgid)) {
     if (const Space* space = spaces_.Current(kernel_tgid)) Teach(kernel_tgid, *space);
   }
-  return ledger_->AddTarget(kernel_tgid);
+  if (auto status = ledger_->AddTarget(kernel_tgid); !status.ok()) return status;
+  return ReadOpenThreads();  // what waits in it already
 }
 
 std::vector<int> OffCpu::ProgramFds() const {

@@ -21,6 +21,7 @@
 #include "userspace/collect/pid_namespace.h"
 #include "userspace/collect/process_events.h"
 #include "userspace/collect/space_table.h"
+#include "userspace/process/user_stack.h"
 #include "userspace/profile/recording.h"
 
 namespace stallscope {
@@ -87,6 +88,8 @@ class OffCpu {
   // What the kernel's walker has to know of a process.
   void Teach(uint32_t kernel_tgid, const Space& space);
   std::vector<ProcessChange> TakeProcessEvents();
+  // nullopt: an event of a process that is not ours.
+  std::optional<ProcessChange> TakeProcessEvent(const process_event& event, bool stale);
   uint32_t InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording);
   absl::Status NameAddresses(Recording* recording, const std::function<bool()>& interrupted);
   void AddLosses(Recording* recording) const;
@@ -116,6 +119,9 @@ class OffCpu {
       start_ticks_;  // of the targets that were named, by kernel tgid
   std::vector<thread_record> whole_time_;
   uint64_t moved_ = 0;
+  uint64_t unread_stacks_ = 0;
+  absl::flat_hash_map<uint64_t, WalkedStack> walked_;  // by the ledger's id
+  absl::flat_hash_map<uint32_t, uint64_t> lives_;  // start of followed processes, by kernel tgid
   std::map<Stack, uint32_t> stack_index_;
   absl::flat_hash_map<std::string, uint32_t> interned_;
 };

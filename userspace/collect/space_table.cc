@@ -88,7 +88,26 @@ SpaceIndex SpaceTable::Find(const space_key& key) {
   return Add(std::move(space));
 }
 
-SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm) {
+SpaceIndex SpaceTable::Fork(const space_key& key, uint32_t parent_tgid) {
+  if (const auto it = by_key_.find(Bytes(key)); it != by_key_.end()) return it->second;
+  const Space* parent = Current(parent_tgid);
+  if (!parent || !parent->live) return Find(key);
+  auto space = std::make_unique<Space>();
+  space->key = key;
+  space->pid = pids_->FromKernel(key.tgid).value_or(0);
+  space->comm = parent->comm;
+  space->live = parent->live;
+  space->go = parent->go;
+  space->go_problem = parent->go_problem;
+  return Add(std::move(space));
+}
+
+void SpaceTable::Forget(SpaceIndex index) {
+  at(index).live.reset();
+  at(index).go.reset();
+}
+
+SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm, bool stale) {
   // What was read ahead was the program before this one.
   if (const auto it = ahead_.find(key.tgid); it != ahead_.end()) {
     space_key before = key;
@@ -99,7 +118,7 @@ SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm) {
     at(it->second).comm = std::string(comm);
     return it->second;
   }
-  auto space = Open(key.tgid);
+  auto space = stale ? std::make_unique<Space>() : Open(key.tgid);
   if (space->live && !StartedAt(space->pid, key.start_boot_ns)) space->live.reset();
   space->key = key;
   space->comm = std::string(comm);

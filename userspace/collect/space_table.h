@@ -25,7 +25,8 @@ struct Space {
   space_key key = {};
   uint32_t pid = 0;  // in our own pid namespace; 0 when it is not visible
   std::string comm;
-  std::unique_ptr<LiveSpace> live;  // null: gone before it could be read
+  std::shared_ptr<LiveSpace>
+      live;  // null: gone before it could be read; a forked child shares its parent's
   std::optional<GoLayout> go;
   std::string go_problem;  // why a Go program's goroutines below system stacks are not followed
 };
@@ -44,8 +45,13 @@ class SpaceTable {
   bool ReadAhead(uint32_t kernel_tgid);
   // The index of a space, opened at first sight.
   SpaceIndex Find(const space_key& key);
+  // A child that has not yet become another program: its mappings are its parent's.
+  SpaceIndex Fork(const space_key& key, uint32_t parent_tgid);
+  // The space was read when its process may already have been another program.
+  void Forget(SpaceIndex index);
   // The process became another program: from now on `key` is the one to read.
-  SpaceIndex Exec(const space_key& key, std::string_view comm);
+  // `stale`: it has become yet another one since, so there is nothing to read.
+  SpaceIndex Exec(const space_key& key, std::string_view comm, bool stale);
 
   Space& at(SpaceIndex index) { return *spaces_[index]; }
   size_t size() const { return spaces_.size(); }

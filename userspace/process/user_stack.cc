@@ -75,7 +75,8 @@ LeafVerdict JudgeLeaf(const WalkedStack& walked, const LiveSpace& space) {
   }
   if (is_go) return verdict;  // a Go function with a frame has saved the frame pointer in it
   const auto offset = LeafReturnOffset(ip, space);
-  if (walked.leaf == WalkedStack::Leaf::kTable && has_word && offset) {
+  if (walked.leaf == WalkedStack::Leaf::kTable && has_word && offset &&
+      *offset == walked.leaf_offset) {
     verdict.keep_word = true;
     return verdict;
   }
@@ -159,6 +160,7 @@ WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go,
   if (word && space.FollowsCall(*word)) {
     walked.addresses.push_back(*word);
     walked.leaf = offset ? WalkedStack::Leaf::kTable : WalkedStack::Leaf::kWord;
+    walked.leaf_offset = offset.value_or(0);
   }
   walked.end = StackEnd::kFull;
   while (walked.addresses.size() < kMaxAddresses) {

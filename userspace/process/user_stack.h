@@ -23,7 +23,8 @@ struct WalkedStack {
   };
   std::vector<uint64_t> addresses;
   Leaf leaf = Leaf::kNone;
-  size_t goroutine_at = 0;  // addresses from here on are the goroutine's; size(): none
+  uint32_t leaf_offset = 0;  // Leaf::kTable: the offset that was used
+  size_t goroutine_at = 0;   // addresses from here on are the goroutine's; size(): none
   StackEnd end = StackEnd::kComplete;
   bool no_goroutine = false;  // a Go thread that carries none
 };

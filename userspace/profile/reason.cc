@@ -29,6 +29,9 @@ constexpr Evidence kRuntimeRwMutex = 1u << 13;  // rwmutex parks by notesleep, w
 constexpr Evidence kGoexit = 1u << 14;
 constexpr Evidence kFaultHandler = 1u << 16;
 constexpr Evidence kFreezer = 1u << 17;
+constexpr Evidence kKernelSleep = 1u << 18;
+constexpr Evidence kKernelPoll = 1u << 19;
+constexpr Evidence kKernelFutex = 1u << 20;
 
 struct NamedEvidence {
   std::string_view name;
@@ -180,6 +183,7 @@ bool IsUserPageFault(const RawReason& raw, Evidence evidence) {
 }
 
 std::string SyscallReason(int32_t number, std::optional<std::string_view> name, FileType file) {
+  if (number >= kCompatSyscall) return fmt::format("syscall {} i386", number - kCompatSyscall);
   if (!name) return fmt::format("syscall {}", number);
   switch (FamilyOf(*name)) {
     case SyscallFamily::kFutex:
@@ -229,6 +233,9 @@ Evidence UserEvidence(std::string_view name) {
 
 Evidence KernelEvidence(std::string_view name) {
   if (name == "do_freezer_trap" || name == "__refrigerator") return kKernelNamed | kFreezer;
+  if (name.find("nanosleep") != std::string_view::npos) return kKernelNamed | kKernelSleep;
+  if (name == "do_sys_poll" || name == "do_restart_poll") return kKernelNamed | kKernelPoll;
+  if (name.substr(0, 10) == "futex_wait") return kKernelNamed | kKernelFutex;
   const bool fault = name.find("fault") != std::string_view::npos || name == "do_mem_abort";
   return fault ? kKernelNamed | kFaultHandler : kKernelNamed;
 }
@@ -239,6 +246,13 @@ std::string NameReason(const RawReason& raw, Evidence evidence, bool names_known
   }
   std::optional<std::string_view> name;
   if (names_known && raw.syscall >= 0) name = SyscallName(raw.syscall);
+  // A sleep, poll or futex wait that a stop or a tracer interrupted goes on under another number;
+  // the kernel's own functions still say which it is.
+  if (name == "restart_syscall") {
+    if (evidence & kKernelSleep) name = "nanosleep";
+    if (evidence & kKernelPoll) name = "poll";
+    if (evidence & kKernelFutex) name = "futex";
+  }
   const SyscallFamily family = name ? FamilyOf(*name) : SyscallFamily::kOther;
   if (std::string_view word = GoSchedulerWord(family, evidence); !word.empty()) {
     return std::string(word);

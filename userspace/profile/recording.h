@@ -85,6 +85,9 @@ struct Stack {
 // What a file descriptor of a blocked read, write, send or receive was.
 enum class FileType : uint8_t { kUnknown = 0, kPipe, kSocket, kTty, kRegular, kOther };
 
+// Added to the number of a system call of the 32-bit table (i386).
+inline constexpr int32_t kCompatSyscall = 1 << 28;
+
 // What the kernel said about a wait; user space names the reason (reason.h).
 struct RawReason {
   int32_t syscall =
