@@ -13,8 +13,8 @@
 //     -s  no new round after so many seconds, if there have been 40
 //     -P  two processes, not two threads of one; of them "target" records the first, "all" both
 //     arms: nothing (control), empty, other (records another process), other_timed (the same, while
-//     the kernel times each run of a program, as a recording asks for a twentieth of the time), target,
-//     all
+//     the kernel times each run of a program, as a recording asks for a twentieth of the time),
+//     target, all
 //
 // Prints one JSON object: per arm the added ns a switch, its standard error and the ratio to bare.
 #define _GNU_SOURCE
