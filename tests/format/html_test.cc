@@ -64,6 +64,25 @@ TEST(Html, Header) {
   EXPECT_THAT(Html(clean), HasSubstr("<dt>Lost</dt><dd>nothing</dd>"));
 }
 
+TEST(Html, TitleNamesOneProcessFirst) {
+  const auto title = [](const std::string& target) {
+    Profile profile;
+    profile.target = target;
+    const std::string page = Html(profile);
+    EXPECT_EQ(Between(page, "<title>", "</title>"),
+              Between(page, "<h1>", "</h1>") + " - stallscope");
+    return Between(page, "<h1>", "</h1>");
+  };
+  EXPECT_EQ(title("-p 42 (demo)"), "demo (pid 42)");
+  EXPECT_EQ(title("-p 42 (a (b) c)"), "a (b) c (pid 42)");
+  EXPECT_EQ(title("-p 42 ()"), " (pid 42)");
+  for (const std::string other :
+       {"-a", "-p 42 (demo), 43 (demo)", "--comm demo (1 process)", "-- demo (x)", "-- -p 42 (x)",
+        "-p (demo)", "-p 42", "-p 42 (demo", "-p x (demo)", "-p ", ""}) {
+    EXPECT_EQ(title(other), other);
+  }
+}
+
 TEST(Html, TableOfTheHeaviest) {
   const std::string page = Html(ServiceProfile());
   const std::string goroutines = Between(page, "id=\"event-0\"", "</section>");

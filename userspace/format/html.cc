@@ -98,8 +98,21 @@ std::string FactHtml(std::string_view name, std::string_view value) {
   return fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", name, value);
 }
 
+// "demo (pid 42)" for "-p 42 (demo)"; any other target as the recording names it.
+std::string TitleOf(std::string_view target) {
+  constexpr std::string_view kOption = "-p ";
+  const size_t digits = target.find_first_not_of("0123456789", kOption.size());
+  const bool one = target.substr(0, kOption.size()) == kOption && digits != target.npos &&
+                   digits > kOption.size() && target.substr(digits, 2) == " (" &&
+                   target.back() == ')' && target.find("), ") == target.npos;
+  if (!one) return std::string(target);
+  return fmt::format("{} (pid {})", target.substr(digits + 2, target.size() - digits - 3),
+                     target.substr(kOption.size(), digits - kOption.size()));
+}
+
 std::string HeaderHtml(const Profile& profile) {
-  std::string out = fmt::format("<h1>{}</h1>\n<dl class=\"facts\">\n", ShownHtml(profile.target));
+  std::string out =
+      fmt::format("<h1>{}</h1>\n<dl class=\"facts\">\n", ShownHtml(TitleOf(profile.target)));
   const std::string start = ShowUtc(profile.start_unix_ns);
   if (!start.empty()) out += FactHtml("Recorded", start);
   out += FactHtml("Duration", ShowValue(static_cast<int64_t>(profile.duration_ns), "ns"));
@@ -330,7 +343,7 @@ std::string Html(const Profile& profile) {
   for (size_t i = 0; i < profile.events.size(); ++i) {
     tables += TableHtml(profile, profile.events[i], i);
   }
-  return Fill(kPage, {{"TITLE", ShownHtml(profile.target) + " - stallscope"},
+  return Fill(kPage, {{"TITLE", ShownHtml(TitleOf(profile.target)) + " - stallscope"},
                       {"HEADER", HeaderHtml(profile)},
                       {"TABLES", tables},
                       {"DATA", DataJson(profile)}});
