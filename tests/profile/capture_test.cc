@@ -116,8 +116,39 @@ TEST(Capture, EveryCutIsNoticedAndNeverCrashes) {
     }
     EXPECT_THAT(result->damage, HasSubstr("cut at byte " + std::to_string(length) + " of " +
                                           std::to_string(bytes.size())));
+    size_t samples = 0;
+    for (const RecordedEvent& event : result->recording.events) samples += event.samples.size();
+    EXPECT_EQ(result->nothing_read, samples == 0) << length;
     EXPECT_TRUE(MakeProfile(result->recording, {}).ok());
   }
+}
+
+TEST(Capture, ACutSaysHowMuchWasRead) {
+  const std::string bytes = WriteCapture(FullRecording());
+  const auto damage = [&](std::string_view part) {
+    absl::StatusOr<ReadCaptureResult> result = ReadCapture(part);
+    EXPECT_TRUE(result.ok());
+    return result.ok() ? result->damage : "";
+  };
+  const std::string size = std::to_string(bytes.size());
+  EXPECT_EQ(damage(bytes.substr(0, 24)),
+            "cut at byte 24 of " + size + ": nothing could be read");
+  EXPECT_EQ(damage(bytes.substr(0, bytes.size() - 1)),
+            "cut at byte " + std::to_string(bytes.size() - 1) + " of " + size +
+                ": 4 of 4 samples read");
+}
+
+// A recording without samples that is cut lost none.
+TEST(Capture, ACutAfterTheFactsOfAnEmptyRecording) {
+  const std::string bytes = WriteCapture(EmptyRecording());
+  absl::StatusOr<ReadCaptureResult> early = ReadCapture(bytes.substr(0, 30));
+  ASSERT_TRUE(early.ok());
+  EXPECT_TRUE(early->nothing_read);
+  absl::StatusOr<ReadCaptureResult> late = ReadCapture(bytes.substr(0, bytes.size() - 1));
+  ASSERT_TRUE(late.ok());
+  EXPECT_FALSE(late->nothing_read);
+  EXPECT_THAT(late->damage, HasSubstr("0 of 0 samples read"));
+  EXPECT_FALSE(ReadCapture(bytes)->nothing_read);
 }
 
 // Each sample of a cut file is one of the whole file, with its whole stack and all its names.

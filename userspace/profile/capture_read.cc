@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "userspace/profile/capture.h"
@@ -299,13 +300,19 @@ class Reader {
     }
     PlaceSamples();
     if (!ended_) {
-      result_.damage += fmt::format(" of {}: {} of {} samples read", file_length, samples_read_,
-                                    samples_expected_);
+      result_.damage += fmt::format(" of {}: {}", file_length, WhatWasRead());
+      result_.nothing_read = samples_read_ == 0 && samples_expected_ != uint64_t{0};
     }
     return std::move(result_);
   }
 
  private:
+  std::string WhatWasRead() const {
+    if (blocks_ == 0) return "nothing could be read";
+    if (!samples_expected_) return fmt::format("{} samples read", samples_read_);
+    return fmt::format("{} of {} samples read", samples_read_, *samples_expected_);
+  }
+
   // A sample and its place in the event.
   using PlacedSample = std::pair<uint64_t, Sample>;
 
@@ -453,7 +460,7 @@ class Reader {
   uint64_t blocks_ = 0;
   bool ended_ = false;
   uint64_t samples_read_ = 0;
-  uint64_t samples_expected_ = 0;
+  std::optional<uint64_t> samples_expected_;  // unknown until that block is read
   std::vector<std::vector<PlacedSample>> placed_;  // parallel to Recording::events
   ReadCaptureResult result_;
 };
