@@ -292,6 +292,9 @@ void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen)
                                         Counted(event.stacks, "stack")));
     screen.Line(event.name, fmt::format("by {}", event.mechanism));
   }
+}
+
+void PrintHidden(const Profile& profile, Screen& screen) {
   constexpr size_t kMostHidden = 2;
   for (size_t i = 0; i < std::min(profile.hidden.size(), kMostHidden); ++i) {
     const Hidden& hidden = profile.hidden[i];
@@ -419,6 +422,9 @@ void PrintHeaviest(const Summary& summary, Screen& screen) {
                 fmt::format("{}  {}{}", text, Shorten(site, std::max<size_t>(left, 12)), part));
   }
   if (summary.heaviest.empty()) screen.Line("heaviest", "nothing waited");
+}
+
+void PrintIdle(const Summary& summary, Screen& screen) {
   if (summary.go_scheduler_time_ns > 0) {
     screen.Line("idle", fmt::format("{} of Go's own threads, by design (--idle shows their stacks)",
                                     ShowDuration(summary.go_scheduler_time_ns)));
@@ -486,8 +492,10 @@ std::string FormatSummary(const Profile& profile, const SummaryOptions& options)
   const Summary summary = Summarize(profile);
   Screen screen(options.width);
   PrintEvents(profile, summary, screen);
+  PrintHidden(profile, screen);
   screen.Blank();
   PrintHeaviest(summary, screen);
+  PrintIdle(summary, screen);
   PrintHung(profile, screen);
   screen.Blank();
   PrintLosses(profile, summary, screen);
@@ -498,6 +506,17 @@ std::string FormatSummary(const Profile& profile, const SummaryOptions& options)
   if (!options.files.empty() || !options.next.empty()) screen.Blank();
   for (const std::string& file : options.files) screen.WholeLine("wrote", file);
   if (!options.next.empty()) screen.WholeLine("next", options.next);
+  return screen.TakeText();
+}
+
+std::string FormatHiddenAndLost(const Profile& profile, bool idle_folded, size_t width) {
+  const Summary summary = Summarize(profile);
+  Screen screen(width);
+  PrintHidden(profile, screen);
+  if (idle_folded) PrintIdle(summary, screen);
+  const bool lost = std::any_of(profile.losses.begin(), profile.losses.end(),
+                                [](const Loss& loss) { return loss.count > 0; });
+  if (lost) PrintLosses(profile, summary, screen);
   return screen.TakeText();
 }
 

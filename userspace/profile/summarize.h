@@ -62,4 +62,8 @@ struct SummaryOptions {
 // control characters in it.
 std::string FormatSummary(const Profile& profile, const SummaryOptions& options);
 
+// Its lines of what is not in the picture: what -I and -X hid, Go's own threads where they are
+// folded to one line a group, and losses. Empty when nothing was hidden, folded or lost.
+std::string FormatHiddenAndLost(const Profile& profile, bool idle_folded, size_t width = 80);
+
 }  // namespace stallscope
