@@ -19,6 +19,7 @@
 #include "userspace/cli/words.h"
 #include "userspace/profile/capture.h"
 #include "userspace/profile/make_profile.h"
+#include "userspace/profile/summarize.h"
 
 namespace stallscope {
 namespace {
@@ -160,6 +161,11 @@ int RunConvert(const ConvertOptions& options) {
   if (!capture.ok())
     return ReportError(InputError(options.input, std::string(capture.status().message())));
   bytes->clear();
+  if (capture->nothing_read) {
+    return ReportError(
+        RunError(fmt::format("{}: {}", Printable(options.input), capture->damage),
+                 "nothing was converted; copy the whole file again, or record again"));
+  }
   if (!capture->damage.empty()) {
     PrintLine(stderr, fmt::format("WARNING {}: {}; going on with what stands before that",
                                   Printable(options.input), capture->damage));
@@ -173,6 +179,7 @@ int RunConvert(const ConvertOptions& options) {
   for (const RecordedEvent& event : recording.events) events.push_back(event.name);
   const std::vector<Output> outputs = PlanOutputs(options.outputs, events);
   const WriteReport report = WriteOutputs(recording, *profile, outputs);
+  if (!options.quiet) fputs(FormatHiddenAndLost(*profile, !options.view.idle).c_str(), stderr);
   for (const std::string& path : report.paths)
     Say(options, fmt::format("wrote {}", Printable(path)));
   return report.status.ok() ? kExitDone : ReportError(report.status);
