@@ -155,10 +155,37 @@ TEST(Options, WrongValues) {
             "no wait is between --min 2s and --max 1s");
   EXPECT_EQ(Refusal({"record", "-p", "1", "-o", "x.raw", "-o", "x.raw"})[0],
             "-o x.raw is given twice");
-  EXPECT_THAT(Refusal({"record", "-p", "1", "-d", "1", "-d", "2"})[0], HasSubstr("-d"));
   Refusal({});
   Refusal({""});
   Refusal({"record", "-p", "1\n2"});
+}
+
+TEST(Options, OneValueGivenTwice) {
+  const Words twice = Refusal({"record", "-p", "1", "-d", "1s", "-d", "2s"});
+  EXPECT_EQ(twice[0], "-d is given twice: '1s', '2s'");
+  EXPECT_EQ(twice[1], "it takes one value: leave out the other -d");
+  // However it is spelled.
+  EXPECT_EQ(Refusal({"record", "-p", "1", "--duration=1s", "-d2s"})[0],
+            "-d is given twice: '1s', '2s'");
+  EXPECT_EQ(Refusal({"record", "-p", "1", "--min", "1", "--min", "2", "--min", "3"})[0],
+            "--min is given more than once: '1', '2', '3'");
+  EXPECT_EQ(Refusal({"convert", "x.raw", "-o", "x.html", "-f", "raw", "-f", "raw"})[0],
+            "-f is given twice: 'raw', 'raw'");
+  EXPECT_EQ(Refusal({"doctor", "-p", "7", "-p", "8"})[0], "-p is given twice: '7', '8'");
+  // A value that is missing is another fault.
+  EXPECT_EQ(Refusal({"record", "-p", "1", "--min", "1", "-d"})[0], "--duration needs a value");
+}
+
+TEST(Options, NoProcessAndNoCommand) {
+  const Words zero = Refusal({"record", "-p", "0"});
+  EXPECT_EQ(zero[0], "-p: 0 is no process, it is the kernel's idle task");
+  EXPECT_EQ(zero[1], "find the process: pgrep -a NAME; or record everything: -a");
+  EXPECT_EQ(Refusal({"doctor", "-p", "0"})[0], zero[0]);
+  const Words empty = Refusal({"record", "--", ""});
+  EXPECT_EQ(empty[0], "the command after -- is the empty word ''");
+  EXPECT_THAT(empty[1], HasSubstr("record -- CMD"));
+  EXPECT_EQ(Refusal({"record", "--", "", "x"})[0], empty[0]);
+  EXPECT_THAT(Record({"--", "x", ""}).target.command, ElementsAre("x", ""));
 }
 
 TEST(Options, FormatOverridesOnlyUnknownEndings) {

@@ -54,9 +54,13 @@ absl::StatusOr<uint32_t> PidOf(const std::string& text) {
   // Pids are positive ints.
   if (error == std::errc() && end == text.data() + text.size() && pid > 0 && pid <= 0x7fffffff)
     return pid;
+  if (!text.empty() && text.find_first_not_of('0') == std::string::npos) {
+    return UsageError("-p: 0 is no process, it is the kernel's idle task",
+                      "find the process: pgrep -a NAME; or record everything: -a");
+  }
   return UsageError(fmt::format("-p: '{}' is not a process id", Printable(text)),
-                    text.empty()
-                        ? "name them as -p 4242 or -p 4242,4243"
+                    text.find_first_not_of("-0123456789") == std::string::npos
+                        ? "name them as -p 4242 or -p 4242,4243; find them: pgrep -a NAME"
                         : fmt::format("find it: pgrep -a {0}; or record by name: --comm {0}",
                                       ShellQuoted(Printable(text))));
 }
@@ -238,6 +242,24 @@ std::string OptionInMessage(const std::string& message) {
   return message.substr(dash, message.find_first_of(" :,", dash) - dash);
 }
 
+// The error for an option of one value that has several; OK when there is none.
+absl::Status RefuseSecondValues(const CLI::App& app) {
+  for (const CLI::Option* option : app.get_options()) {
+    const bool single = option->get_multi_option_policy() == CLI::MultiOptionPolicy::Throw;
+    if (!single || option->count() < 2) continue;
+    const std::string name = option->get_snames().empty() ? "--" + option->get_lnames().front()
+                                                          : "-" + option->get_snames().front();
+    std::vector<std::string> values;
+    for (const std::string& value : option->results())
+      values.push_back(fmt::format("'{}'", Printable(value)));
+    return UsageError(
+        fmt::format("{} is given {}: {}", name, values.size() == 2 ? "twice" : "more than once",
+                    Joined(values, ", ")),
+        fmt::format("it takes one value: leave out the other {}", name));
+  }
+  return absl::OkStatus();
+}
+
 // Splits `words` by the options of `app`. CLI11 throws; nothing above this function sees that.
 absl::Status Split(CLI::App& app, const std::string& command,
                    const std::vector<std::string>& words) {
@@ -246,11 +268,9 @@ absl::Status Split(CLI::App& app, const std::string& command,
   try {
     app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
   } catch (const CLI::ArgumentMismatch& error) {
+    if (auto status = RefuseSecondValues(app); !status.ok()) return status;
     const std::string option = OptionInMessage(error.what());
-    const bool given = std::count(words.begin(), words.end(), option) > 1;
-    return UsageError(given ? fmt::format("{} is given more than once", option)
-                            : fmt::format("{} needs a value", option.empty() ? command : option),
-                      remedy);
+    return UsageError(fmt::format("{} needs a value", option.empty() ? command : option), remedy);
   } catch (const CLI::ParseError& error) {
     return UsageError(fmt::format("{}: {}", command, error.what()), remedy);
   }
@@ -297,6 +317,10 @@ absl::StatusOr<TargetSelector> TargetOf(const CLI::App& app, const TargetWords& 
   } else {
     if (command->empty())
       return UsageError("there is no command after --", "stallscope record -- CMD ARGS...");
+    if (command->front().empty()) {
+      return UsageError("the command after -- is the empty word ''",
+                        "name it: stallscope record -- CMD ARGS...; is a variable empty there?");
+    }
     target.kind = TargetSelector::Kind::kCommand;
     target.command = *command;
   }
