@@ -7,7 +7,11 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <thread>
 
 #include "tests/cli/scratch_directory.h"
@@ -60,13 +64,113 @@ TEST(Outputs, WritesWholeAndReplaces) {
   EXPECT_THAT(dir.Entries(), ElementsAre("x"));
 }
 
-TEST(Outputs, ReplacesALinkAndNotWhatItPointsTo) {
+bool IsLink(const std::string& path) {
+  struct stat info;
+  return lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode);
+}
+
+mode_t ModeOf(const std::string& path) {
+  struct stat info = {};
+  EXPECT_EQ(stat(path.c_str(), &info), 0) << path;
+  return info.st_mode & 07777;
+}
+
+TEST(Outputs, WritesThroughALink) {
+  ScratchDirectory dir;
+  dir.Put("elsewhere/target", "old");
+  dir.Link("second", "elsewhere/target");
+  dir.Link("first", dir / "second");
+  EXPECT_TRUE(CheckWritable(Output{dir / "first", Format::kFolded, ""}).ok());
+  ASSERT_TRUE(WriteWhole(dir / "first", "new").ok());
+  EXPECT_EQ(dir.Get("elsewhere/target"), "new");
+  EXPECT_TRUE(IsLink(dir / "first") && IsLink(dir / "second"));
+  EXPECT_FALSE(IsLink(dir / "elsewhere/target"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir / "elsewhere"), {}), 1);
+}
+
+// The target's directory takes the temporary file: a reader sees the old file or the new one.
+TEST(Outputs, ALinkIsWrittenAtomically) {
+  ScratchDirectory dir;
+  dir.Put("target", "old");
+  dir.Link("x", "target");
+  std::ifstream reader(dir / "x");
+  ASSERT_TRUE(WriteWhole(dir / "x", "new").ok());
+  std::string seen;
+  reader >> seen;
+  EXPECT_EQ(seen, "old");
+}
+
+TEST(Outputs, ReplacesALinkToNothing) {
+  ScratchDirectory dir;
+  dir.Link("x", dir / "nothing");
+  ASSERT_TRUE(WriteWhole(dir / "x", "new").ok());
+  EXPECT_EQ(dir.Get("x"), "new");
+  EXPECT_THAT(dir.Entries(), ElementsAre("x"));
+  dir.Link("loop", "loop");
+  ASSERT_TRUE(WriteWhole(dir / "loop", "new").ok());
+  EXPECT_EQ(dir.Get("loop"), "new");
+}
+
+// Somebody else's link in a directory like /tmp must not lead root to a file of root's.
+TEST(Outputs, ReplacesALinkThatIsNotSafe) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
   ScratchDirectory dir;
   dir.Put("precious", "kept");
-  dir.Link("x", dir / "precious");
-  ASSERT_TRUE(WriteWhole(dir / "x", "new").ok());
+  dir.Put("shared/own", "");
+  ASSERT_EQ(chmod((dir / "shared").c_str(), 01777), 0);
+  dir.Link("shared/x", dir / "precious");
+  ASSERT_EQ(lchown((dir / "shared/x").c_str(), 65534, 65534), 0);
+  ASSERT_TRUE(WriteWhole(dir / "shared/x", "new").ok());
   EXPECT_EQ(dir.Get("precious"), "kept");
-  EXPECT_EQ(dir.Get("x"), "new");
+  EXPECT_EQ(dir.Get("shared/x"), "new");
+  EXPECT_FALSE(IsLink(dir / "shared/x"));
+  // Nor on the way.
+  dir.Link("shared/y", dir / "precious");
+  ASSERT_EQ(lchown((dir / "shared/y").c_str(), 65534, 65534), 0);
+  dir.Link("own", dir / "shared/y");
+  ASSERT_TRUE(WriteWhole(dir / "own", "new").ok());
+  EXPECT_EQ(dir.Get("precious"), "kept");
+  // One of our own is.
+  dir.Link("shared/z", dir / "precious");
+  ASSERT_TRUE(WriteWhole(dir / "shared/z", "written").ok());
+  EXPECT_EQ(dir.Get("precious"), "written");
+}
+
+TEST(Outputs, KeepsTheModeOfTheOldFile) {
+  ScratchDirectory dir;
+  const mode_t umask_before = umask(022);
+  for (const mode_t mode : {0600, 0644, 0664, 0666, 0444, 0755}) {
+    dir.Put("x", "old");
+    ASSERT_EQ(chmod((dir / "x").c_str(), mode), 0);
+    ASSERT_TRUE(WriteWhole(dir / "x", "new").ok());
+    EXPECT_EQ(ModeOf(dir / "x"), mode);
+    EXPECT_EQ(dir.Get("x"), "new");
+  }
+  // No program becomes one that runs as us.
+  ASSERT_EQ(chmod((dir / "x").c_str(), 06755), 0);
+  ASSERT_TRUE(WriteWhole(dir / "x", "new").ok());
+  EXPECT_EQ(ModeOf(dir / "x"), 0755u);
+  ASSERT_TRUE(WriteWhole(dir / "fresh", "new").ok());
+  EXPECT_EQ(ModeOf(dir / "fresh"), 0644u);
+  umask(umask_before);
+}
+
+// `sudo stallscope` over a file of mode 0600 leaves it readable to its owner.
+TEST(Outputs, KeepsTheOwnerExceptInSharedDirectories) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  ScratchDirectory dir;
+  for (const bool shared : {false, true}) {
+    ASSERT_EQ(chmod(dir.path().c_str(), shared ? 01777 : 0755), 0);
+    dir.Put("x", "old");
+    ASSERT_EQ(chown((dir / "x").c_str(), 65534, 65534), 0);
+    ASSERT_EQ(chmod((dir / "x").c_str(), 0666), 0);
+    ASSERT_TRUE(WriteWhole(dir / "x", "new").ok());
+    struct stat info;
+    ASSERT_EQ(stat((dir / "x").c_str(), &info), 0);
+    EXPECT_EQ(info.st_uid, shared ? 0u : 65534u);
+    EXPECT_EQ((info.st_mode & S_IWOTH) != 0, !shared);
+    ASSERT_EQ(unlink((dir / "x").c_str()), 0);
+  }
 }
 
 TEST(Outputs, WritesIntoAFifo) {

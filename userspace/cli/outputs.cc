@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,18 +84,68 @@ int WriteAll(int fd, std::string_view bytes) {
   return 0;
 }
 
+// Where a regular file goes, and the file that lies there now.
+struct RegularPlace {
+  std::string path;  // links followed
+  std::optional<struct stat> existing;
+};
+
+// In a directory like /tmp a link of somebody else's may lead root anywhere, whether or not the
+// kernel looks after that (fs.protected_symlinks): the rule is the kernel's.
+bool IsSafeLink(const std::string& path, const struct stat& link) {
+  struct stat directory;
+  if (stat(DirectoryOf(path).c_str(), &directory) != 0) return false;
+  constexpr mode_t kShared = S_ISVTX | S_IWOTH;
+  return (directory.st_mode & kShared) != kShared || link.st_uid == geteuid() ||
+         link.st_uid == directory.st_uid;
+}
+
+// Follows links to a regular file. One that leads elsewhere, nowhere or is not safe is a file of
+// its own, to be replaced.
+RegularPlace FollowLinks(const std::string& path) {
+  constexpr int kMostLinks = 40;  // as the kernel
+  std::string at = path;
+  for (int links = 0; links <= kMostLinks; ++links) {
+    struct stat info;
+    if (lstat(at.c_str(), &info) != 0) break;
+    if (S_ISREG(info.st_mode)) return {at, info};
+    if (!S_ISLNK(info.st_mode) || !IsSafeLink(at, info)) break;
+    char target[PATH_MAX];
+    const ssize_t length = readlink(at.c_str(), target, sizeof(target));
+    if (length <= 0 || static_cast<size_t>(length) == sizeof(target)) break;
+    const std::string_view next(target, length);
+    at = next.front() == '/' ? std::string(next) : fmt::format("{}/{}", DirectoryOf(at), next);
+  }
+  return {path, std::nullopt};
+}
+
+// Whether the new file gets the mode and the owner of the old one. In /tmp anybody can have put it
+// there, to own what we write.
+bool KeepsModeOf(const RegularPlace& place) {
+  struct stat directory;
+  if (!place.existing || stat(DirectoryOf(place.path).c_str(), &directory) != 0) return false;
+  return !(directory.st_mode & S_ISVTX) || place.existing->st_uid == geteuid();
+}
+
 // A file that is removed unless it was given its final name.
 class TemporaryFile {
  public:
-  // A new file in `directory`; fd() is -1 and errno says why where it cannot be made.
-  static TemporaryFile In(const std::string& directory) {
+  // A new file beside `place`; fd() is -1 and errno says why where it cannot be made.
+  static TemporaryFile Beside(const RegularPlace& place) {
     TemporaryFile file;
+    const bool keeps_mode = KeepsModeOf(place);
+    const mode_t mode = keeps_mode ? place.existing->st_mode & 0777 : 0666;
     for (int attempt = 0; attempt < 100; ++attempt) {
-      file.path_ = fmt::format("{}/.stallscope-{}-{}.tmp", directory, getpid(), attempt);
+      file.path_ =
+          fmt::format("{}/.stallscope-{}-{}.tmp", DirectoryOf(place.path), getpid(), attempt);
       file.fd_ =
-          open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+          open(file.path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
       if (file.fd_ >= 0 || errno != EEXIST) break;
     }
+    if (file.fd_ < 0 || !keeps_mode) return file;
+    // As far as it goes: file systems without owners or modes take what they are given.
+    static_cast<void>(!fchown(file.fd_, place.existing->st_uid, place.existing->st_gid));
+    static_cast<void>(!fchmod(file.fd_, mode));
     return file;
   }
   TemporaryFile(TemporaryFile&& other) noexcept
@@ -152,9 +203,10 @@ int Put(const std::string& path, std::string_view bytes) {
     case Place::kRegular:
       break;
   }
-  TemporaryFile file = TemporaryFile::In(DirectoryOf(path));
+  const RegularPlace place = FollowLinks(path);
+  TemporaryFile file = TemporaryFile::Beside(place);
   if (file.fd() < 0) return errno;
-  return file.Become(path, bytes);
+  return file.Become(place.path, bytes);
 }
 
 // Keeps the result of a file that could not be written: in `directory` under a new name, for its
@@ -264,7 +316,7 @@ absl::Status CheckWritable(const Output& output) {
       break;
   }
   if (NameOf(output.path).size() > 255) return FileError(output.path, ENAMETOOLONG, kRemedy);
-  const TemporaryFile file = TemporaryFile::In(DirectoryOf(output.path));
+  const TemporaryFile file = TemporaryFile::Beside(FollowLinks(output.path));
   if (file.fd() < 0) return FileError(output.path, errno, kRemedy);
   return absl::OkStatus();
 }

@@ -55,9 +55,10 @@ absl::Status CheckWritable(const Output& output);
 absl::Status CheckWritable(const std::vector<Output>& outputs);
 
 // Puts `bytes` at `path`: a temporary file beside it, then a rename, so that a reader sees the old
-// file or the new one. A symbolic link is replaced, not followed; what is no regular file (a FIFO,
-// /dev/null) is written to directly. Fails with the path and the errno's words; then no temporary
-// file is left and an old file is untouched.
+// file or the new one. The new file has the mode and, where we may, the owner of the old one. A
+// symbolic link to a regular file stays, and its target is written; what is no regular file (a
+// FIFO, /dev/null) is written to directly. Fails with the path and the errno's words; then no
+// temporary file is left and an old file is untouched.
 absl::Status WriteWhole(const std::string& path, std::string_view bytes);
 
 // The directories that take a result whose own place fails at the end: $TMPDIR, then /dev/shm.
