@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -50,12 +51,15 @@ absl::StatusOr<std::unique_ptr<Child>> Child::Prepare(const std::vector<std::str
   }
   close(go[0]);
   close(error[1]);
+  // Linux 5.3; close-on-exec by itself.
+  child->end_fd_ = static_cast<int>(syscall(SYS_pidfd_open, child->pid_, 0));
   child->go_fd_ = go[1];
   child->error_fd_ = error[0];
   return child;
 }
 
 Child::~Child() {
+  if (end_fd_ >= 0) close(end_fd_);
   if (go_fd_ >= 0) close(go_fd_);
   if (error_fd_ >= 0) close(error_fd_);
 }

@@ -22,6 +22,8 @@ class Child {
   ~Child();
 
   pid_t pid() const { return pid_; }
+  // Readable from the child's end on; -1 on a kernel that has no such thing.
+  int end_fd() const { return end_fd_; }
   // Lets the child exec. Fails with the errno's words when the command cannot be run.
   absl::Status Release();
   // The exit code as a shell gives it (128 + signal); nullopt while the command runs.
@@ -29,6 +31,7 @@ class Child {
 
  private:
   pid_t pid_ = -1;
+  int end_fd_ = -1;    // a pidfd
   int go_fd_ = -1;     // written: exec
   int error_fd_ = -1;  // the errno of a failed exec; closed by a successful one
   std::optional<int> exit_code_;

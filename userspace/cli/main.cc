@@ -59,15 +59,16 @@ void OccupyStandardFds() {
   }
 }
 
-// Whether all that was printed to stdout has arrived there; says so when not.
-bool FlushStdout() {
+// The exit code once stdout is flushed. What did not arrive there is said, and is no success; a
+// code that says more than that stays.
+int FlushStdout(int code) {
   const bool failed_before = ferror(stdout) != 0;
   errno = 0;
-  if (fflush(stdout) == 0 && !failed_before) return true;
-  ReportError(RunError(
+  if (fflush(stdout) == 0 && !failed_before) return code;
+  const int failed = ReportError(RunError(
       fmt::format("cannot write to stdout{}{}", errno ? ": " : "", errno ? strerror(errno) : ""),
       "what was printed there is not whole"));
-  return false;
+  return code == kExitDone ? failed : code;
 }
 
 }  // namespace
@@ -78,6 +79,5 @@ int main(int argc, char** argv) {
   const auto command =
       stallscope::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc));
   if (!command.ok()) return stallscope::ReportError(command.status());
-  const int code = std::visit(stallscope::Run{}, *command);
-  return stallscope::FlushStdout() ? code : stallscope::kExitFailed;
+  return stallscope::FlushStdout(std::visit(stallscope::Run{}, *command));
 }

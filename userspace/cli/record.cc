@@ -56,7 +56,10 @@ class Signals {
     sigemptyset(&mask);
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGTERM);
-    sigaddset(&mask, SIGHUP);  // a connection that drops must not lose the recording
+    // A connection that drops must not lose the recording; under nohup it must not end it either.
+    struct sigaction hangup = {};
+    sigaction(SIGHUP, nullptr, &hangup);
+    if (hangup.sa_handler != SIG_IGN) sigaddset(&mask, SIGHUP);
     sigprocmask(SIG_BLOCK, &mask, nullptr);
     fd_ = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
     signal(SIGPIPE, SIG_IGN);
@@ -95,18 +98,19 @@ class Ticker {
   Ticker(const Ticker&) = delete;
   Ticker& operator=(const Ticker&) = delete;
 
-  // Returns at the next tick, or before it when there is something to read in `fd`, or at
-  // `deadline_ns`.
-  void Wait(int fd, uint64_t deadline_ns) const {
+  // Returns at the next tick, or before it when there is something to read in `signal_fd` or
+  // `end_fd` (none when negative), or at `deadline_ns`. Says whether it was `end_fd`.
+  bool Wait(int signal_fd, int end_fd, uint64_t deadline_ns) const {
     const uint64_t now = Now(CLOCK_MONOTONIC);
-    if (deadline_ns && now >= deadline_ns) return;
+    if (deadline_ns && now >= deadline_ns) return false;
     const uint64_t left = deadline_ns - now;
     const timespec timeout = {static_cast<time_t>(left / 1'000'000'000),
                               static_cast<long>(left % 1'000'000'000)};
-    pollfd fds[2] = {{fd_, POLLIN, 0}, {fd, POLLIN, 0}};
-    ppoll(fds, 2, deadline_ns ? &timeout : nullptr, nullptr);
+    pollfd fds[3] = {{fd_, POLLIN, 0}, {signal_fd, POLLIN, 0}, {end_fd, POLLIN, 0}};
+    ppoll(fds, 3, deadline_ns ? &timeout : nullptr, nullptr);
     uint64_t ticks;
-    if (read(fd_, &ticks, sizeof(ticks)) < 0) return;
+    static_cast<void>(!read(fd_, &ticks, sizeof(ticks)));  // there may be none
+    return fds[2].revents != 0;
   }
 
  private:
@@ -123,8 +127,9 @@ class Recorder {
     if (const absl::Status status = Prepare(); !status.ok()) return ReportError(status);
     if (const absl::Status status = Attach(); !status.ok()) return ReportError(status);
     Loop();
-    if (signals_.Count() > 1) return kExitAbandoned;
-    return Finish();
+    if (signals_.Count() <= 1) return Finish();
+    NoteRunningCommand();
+    return kExitAbandoned;
   }
 
  private:
@@ -237,8 +242,11 @@ class Recorder {
     const Ticker ticker(kTickNs);
     const uint64_t start = offcpu_->start_mono_ns();
     const uint64_t deadline = DurationNs() ? start + DurationNs() : 0;
+    int end_fd = child_ ? child_->end_fd() : -1;
     for (uint64_t tick = 0; signals_.Count() == 0 && !over_; ++tick) {
-      ticker.Wait(signals_.fd(), deadline);
+      // Once is enough: it stays readable, and a command that is traced is ours to wait for only
+      // when its tracer lets go.
+      if (ticker.Wait(signals_.fd(), end_fd, deadline)) end_fd = -1;
       const uint64_t now = Now(CLOCK_MONOTONIC);
       if (deadline && now >= deadline) break;  // the end drains by itself
       cost_->Tick(now);
@@ -285,6 +293,12 @@ class Recorder {
     }
   }
 
+  // We started the command, but it is not ours to end.
+  void NoteRunningCommand() {
+    if (child_ && !child_->ExitCode())
+      Note(fmt::format("the command (pid {}) still runs", child_->pid()));
+  }
+
   int Finish() {
     auto last = offcpu_->Stop();
     if (last.ok()) {
@@ -292,6 +306,7 @@ class Recorder {
     } else if (failure_.ok()) {
       failure_ = last.status();
     }
+    NoteRunningCommand();
     Recording recording;
     recording.tool_version = ToolVersion();
     recording.target = TargetText();
