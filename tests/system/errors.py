@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -174,7 +175,9 @@ def wrong_words():
             (["-p", pid, "-e", "offcpu", "-I", "("], r"\(", None),
             (["-p", pid, "-e", "offcpu", "-X", "[a"], r"\[a", None),
             (["-p", "12x", "-e", "offcpu"], r"12x", None),
-            (["-p", "0", "-e", "offcpu"], r"\b0\b", None),
+            (["-p", "0", "-e", "offcpu"], r"-p: 0 is no process", r"pgrep -a"),
+            (["-p", pid, "-d", "1s", "-d", "2s"], r"-d is given twice", r"leave out"),
+            (["--", ""], r"the command after -- is the empty word", r"record -- CMD"),
             (["-p", "-4", "-e", "offcpu"], r"-4", None)):
         refused(*arguments, code=2, says=says, remedy=remedy)
 
@@ -242,6 +245,169 @@ def capture_round_trip():
         h.check(run.returncode in (0, 1) and run.stderr.strip(), f"cut at {cut}: exit {run.returncode}, says nothing")
 
 
+# ---- where the result goes ----
+
+def output_to_a_link():
+    """A link to a regular file is written through, and the file keeps its mode."""
+    target = sleeper()
+    folder = h.scratch()
+    (folder / "kept").mkdir()
+    real, link = folder / "kept" / "real.json", folder / "out.json"
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    h.record("-p", target.pid, "-e", "offcpu", "-d", "1s", "-o", link)
+    h.check(link.is_symlink(), "the link was replaced")
+    h.check(h.Result(real).through("waiter_nap"), "the target of the link was not written")
+    h.check(real.stat().st_mode & 0o7777 == 0o640, f"the mode is now {real.stat().st_mode:o}")
+    h.check(len(list(folder.iterdir())) == 2 and len(list(real.parent.iterdir())) == 1, "something was left behind")
+
+
+def shell(script, *words):
+    """Runs the script by sh with the executable as $S and `words` as $1...; its exit code, stdout and stderr."""
+    run = subprocess.run(["sh", "-c", script, "sh", *[str(word) for word in words]], capture_output=True, text=True,
+                         timeout=60, env=dict(os.environ, S=h.STALLSCOPE))
+    h.check(run.returncode < 128 or run.returncode == 130, f"{script}: crashed with {run.returncode}\n{run.stderr}")
+    return run
+
+
+def broken_streams():
+    """Streams that are closed or full: no crash, the right exit code, and the file is valid."""
+    target = sleeper()
+    out = h.scratch() / "out.json"
+    recording = f'"$S" record -p {target.pid} -e offcpu -d 1s -o "$1"'
+    for redirect, code in (("2>&-", 0), ("2>/dev/full", 0), (">&-", 0), (">/dev/full", 0), ("<&- >&- 2>&-", 0),
+                           ("--json >/dev/full", 1), ("--json >&-", 1), ("--json >/dev/full 2>/dev/full", 1),
+                           ("--json >&- 2>&-", 1)):
+        run = shell(f"{recording} {redirect}", out)
+        h.check(run.returncode == code, f"{redirect}: exit {run.returncode}, expected {code}\n{run.stderr}")
+        h.check(h.Result(out).through("waiter_nap"), f"{redirect}: the file holds no naps")
+        said = run.stderr.count("cannot write to stdout")
+        h.check(said == (1 if "--json" in redirect and "2>" not in redirect else 0), f"{redirect}: said {said} times\n{run.stderr}")
+        out.unlink()
+    for arguments in ("list", "doctor", "--help", "--version"):
+        for redirect in (">/dev/full", ">&-"):
+            run = shell(f'"$S" {arguments} {redirect}')
+            h.check(run.returncode == 1 and "cannot write to stdout" in run.stderr,
+                    f"{arguments} {redirect}: exit {run.returncode}\n{run.stderr}")
+    run = shell('"$S" --version 2>&-')
+    h.check(run.returncode == 0 and run.stdout.startswith("stallscope "), f"exit {run.returncode}: {run.stdout}")
+
+
+def exit_code_on_a_broken_stdout():
+    """Where stdout takes nothing, only success becomes 1; a code that says more stays."""
+    out = h.scratch() / "out.json"
+    for command, code in (("true", 1), ("sh -c 'exit 7'", 7), ("sh -c 'kill -9 $$'", 137)):
+        for redirect in (">/dev/full", ">&-"):
+            run = subprocess.run(["sh", "-c", f'"$S" record --json -o "$1" {redirect} -- {command}', "sh", str(out)],
+                                 capture_output=True, text=True, timeout=60, env=dict(os.environ, S=h.STALLSCOPE))
+            h.check(run.returncode == code, f"{command} {redirect}: exit {run.returncode}, expected {code}\n{run.stderr}")
+            h.check(run.stderr.count("cannot write to stdout") == 1, f"{command} {redirect}:\n{run.stderr}")
+    # A result that was to go to stdout and could not is no result.
+    run = shell('"$S" record -o - -d 1s -- sleep 0.1 >/dev/full')
+    h.check(run.returncode == 1 and "No space left" in run.stderr, f"-o -: exit {run.returncode}\n{run.stderr}")
+    for rescued in re.findall(r"the result is in (\S+)", run.stderr):
+        os.unlink(rescued)
+
+
+# ---- signals ----
+
+def signals_end_the_recording():
+    """SIGINT, SIGTERM and SIGHUP end it as -d does: exit 0, and every file is whole."""
+    target = sleeper()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        folder = h.scratch()
+        outputs = [word for ending in ("json", "raw", "folded", "html") for word in ("-o", folder / f"out.{ending}")]
+        recorder = h.Recorder("-p", target.pid, "-e", "offcpu", "-d", "0", *outputs,
+                              wrap=["env", "--default-signal=HUP,INT"]).wait_began()
+        time.sleep(1)
+        recorder.interrupt(number)
+        recorder.expect(0, seconds=30)
+        h.check(h.Result(folder / "out.json").through("waiter_nap"), f"{number}: no naps")
+        h.check(h.read_folded(folder / "out.folded"), f"{number}: nothing folded")
+        h.check((folder / "out.html").read_text().rstrip().endswith("</html>"), f"{number}: the page is cut")
+        run = shell('"$S" convert "$1" -o -', folder / "out.raw")
+        h.check(run.returncode == 0 and "WARNING" not in run.stderr, f"{number}: {run.stderr}")
+        h.check(run.stdout == (folder / "out.folded").read_text(), f"{number}: the capture gives another result")
+        h.check(len(list(folder.iterdir())) == 4, f"{number}: left behind: {list(folder.iterdir())}")
+    h.check(target.alive(), "the target has ended")
+
+
+def nohup():
+    """A hangup that is ignored when the recording starts does not end it."""
+    target = sleeper()
+    out = h.scratch() / "out.json"
+    recorder = h.Recorder("-p", target.pid, "-e", "offcpu", "-d", "2s", "-o", out,
+                          wrap=["env", "--ignore-signal=HUP"]).wait_began()
+    recorder.interrupt(signal.SIGHUP)
+    recorder.expect(0, seconds=30)
+    h.check(h.Result(out).raw["duration_ns"] >= 1.9e9, f"ended after {h.Result(out).raw['duration_ns'] / 1e9:.2f} s")
+
+
+# ---- -- CMD ----
+
+def command_goes_on():
+    """When -d ends before the command, its pid is said and it is left alone."""
+    folder = h.scratch()
+    recorder = h.record("-d", "1s", "-o", folder / "out.json", "--", "sh", "-c", "exec sleep 100 > /dev/null 2>&1",
+                        seconds=30)
+    said = re.findall(r"^the command \(pid (\d+)\) still runs$", recorder.stderr_text, re.M)
+    h.check(len(said) == 1, f"said {said}:\n{recorder.stderr_text}")
+    pid = int(said[0])
+    try:
+        h.check(pathlib.Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x00100\x00", f"{pid} is not the command")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    recorder = h.record("-d", "5s", "-o", folder / "out.json", "--", "sleep", "0.2", seconds=30)
+    h.check("still runs" not in recorder.stderr_text, recorder.stderr_text)
+
+
+def command_ends_the_recording():
+    """The recording ends with the command, not at a tick after it: the ticks are 100 ms apart from its start on, so
+    waiting for one would make it 0.4 s. The best of up to three runs: the machine is shared."""
+    out = h.scratch() / "out.json"
+    durations = []
+    while len(durations) < 3 and not any(d < 0.38 for d in durations):
+        h.record("-o", out, "--", "sleep", "0.34", seconds=30)
+        durations.append(h.Result(out).raw["duration_ns"] / 1e9)
+        h.check(durations[-1] >= 0.34, f"{durations[-1]:.3f} s are shorter than the command")
+    print(f"  sleep 0.34: recorded {', '.join(f'{d:.3f}' for d in durations)} s", flush=True)
+    h.check(any(d < 0.38 for d in durations), f"recorded {durations} s of 0.34 s")
+
+
+def cut_captures():
+    """A capture without one whole sample is refused; any other cut says how much was read. Never an empty success."""
+    target = sleeper()
+    folder = h.scratch()
+    h.record("-p", target.pid, "-e", "offcpu", "-d", "1s", "-o", folder / "a.raw")
+    whole = (folder / "a.raw").read_bytes()
+    for cut in (10, 24, 30, 50, len(whole) // 10, len(whole) // 2, len(whole) - 3):
+        (folder / "cut.raw").write_bytes(whole[:cut])
+        run = shell('"$S" convert "$1" -o "$2"', folder / "cut.raw", folder / "cut.folded")
+        h.check(run.stderr.count(f"cut at byte {cut}") == 1, f"cut at {cut}:\n{run.stderr}")
+        if run.returncode == 0:
+            h.check(re.search(r"WARNING .*: \d+ of \d+ samples read", run.stderr), f"cut at {cut}:\n{run.stderr}")
+            h.check(h.read_folded(folder / "cut.folded"), f"cut at {cut}: empty output, exit 0")
+            (folder / "cut.folded").unlink()
+        else:
+            h.check(run.returncode == 1 and len(run.stderr.splitlines()) == 2, f"cut at {cut}: {run.returncode}\n{run.stderr}")
+            h.check(not (folder / "cut.folded").exists(), f"cut at {cut}: refused, but a file was written")
+        print(f"  {cut}: exit {run.returncode}: {run.stderr.splitlines()[0].split(': ', 1)[1]}", flush=True)
+    h.check(run.returncode == 0, "a cut of the last bytes loses all")
+
+
+def convert_says_what_it_hid():
+    target = sleeper()
+    folder = h.scratch()
+    h.record("-p", target.pid, "-e", "offcpu", "-d", "1s", "-o", folder / "a.raw")
+    run = shell('"$S" convert "$1" -o "$2" -X "^waiter_nap$"', folder / "a.raw", folder / "a.folded")
+    h.check(re.search(r"^hidden +\d.* in \d+ waits of offcpu: -X \^waiter_nap\$$", run.stderr, re.M), run.stderr)
+    run = shell('"$S" convert "$1" -o "$2"', folder / "a.raw", folder / "a.folded")
+    h.check("hidden" not in run.stderr, run.stderr)
+    run = shell('"$S" convert -q "$1" -o "$2" -X "^waiter_nap$"', folder / "a.raw", folder / "a.folded")
+    h.check(run.stderr == "", run.stderr)
+
+
 def quiet_and_min():
     """--min drops short waits, counts them, and the sums still agree."""
     target = sleeper()
@@ -279,5 +445,7 @@ def lists_and_doctor():
 if __name__ == "__main__":
     h.main(no_such_process, thread_id, invisible_pid, translated_pid, no_rights, root_without_rights, no_btf,
            seccomp_refuses, hidden_kernel_symbols, no_frame_pointers, output_is_a_directory, wrong_words, wrong_formats,
-           later_events, no_target_and_two_targets, wrong_commands, wrong_captures, capture_round_trip, quiet_and_min,
-           newer_go, lists_and_doctor)
+           later_events, no_target_and_two_targets, wrong_commands, wrong_captures, capture_round_trip, cut_captures,
+           convert_says_what_it_hid, output_to_a_link, broken_streams, exit_code_on_a_broken_stdout,
+           signals_end_the_recording, nohup, command_goes_on, command_ends_the_recording, quiet_and_min, newer_go,
+           lists_and_doctor)
