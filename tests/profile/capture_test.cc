@@ -131,11 +131,10 @@ TEST(Capture, ACutSaysHowMuchWasRead) {
     return result.ok() ? result->damage : "";
   };
   const std::string size = std::to_string(bytes.size());
-  EXPECT_EQ(damage(bytes.substr(0, 24)),
-            "cut at byte 24 of " + size + ": nothing could be read");
-  EXPECT_EQ(damage(bytes.substr(0, bytes.size() - 1)),
-            "cut at byte " + std::to_string(bytes.size() - 1) + " of " + size +
-                ": 4 of 4 samples read");
+  EXPECT_EQ(damage(bytes.substr(0, 24)), "cut at byte 24 of " + size + ": nothing could be read");
+  EXPECT_EQ(
+      damage(bytes.substr(0, bytes.size() - 1)),
+      "cut at byte " + std::to_string(bytes.size() - 1) + " of " + size + ": 4 of 4 samples read");
 }
 
 // A recording without samples that is cut lost none.

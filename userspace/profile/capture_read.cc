@@ -460,7 +460,7 @@ class Reader {
   uint64_t blocks_ = 0;
   bool ended_ = false;
   uint64_t samples_read_ = 0;
-  std::optional<uint64_t> samples_expected_;  // unknown until that block is read
+  std::optional<uint64_t> samples_expected_;       // unknown until that block is read
   std::vector<std::vector<PlacedSample>> placed_;  // parallel to Recording::events
   ReadCaptureResult result_;
 };
