@@ -90,6 +90,45 @@ def perf_map_that_is_a_fifo():
         os.unlink(path)
 
 
+def host_of_plugins(rounds, seconds):
+    """Records a program whose libraries take turns at one address: (result, its own log of the time in each)."""
+    for _ in range(3):
+        target = h.Program(h.testprog("plugin_host"), h.testprog("libplugin_a.so"), h.testprog("libplugin_b.so"), rounds,
+                           seconds).ready()
+        out = h.scratch() / "out.json"
+        recorder = h.Recorder("-p", target.pid, "-e", "offcpu", "-o", out).wait_began()
+        target.tell()
+        places = [target.line(60).split() for _ in range(rounds)]
+        done = target.line(60).split()
+        h.check(done[0] == "done", done)
+        recorder.interrupt()
+        recorder.expect()
+        if len({address for _, address in places}) == 1:
+            return h.Result(out), target, {"a": int(done[1]), "b": int(done[2])}
+        print(f"  the libraries were at different addresses, again: {places}", flush=True)
+    h.skip("the libraries never came to the same address")
+
+
+def library_in_place_of_another():
+    """A library is unloaded and another one comes to its address: each stack has the names of its time or none."""
+    result, target, waited = host_of_plugins(4, 4)
+    other = {"a": "b", "b": "a"}
+    for letter in "ab":
+        turns = result.through(f"turn_of_{letter}")
+        wrong = [s for s in turns if f"plugin_{other[letter]}_nap" in s.user_names]
+        h.check(not wrong, "\n".join(["a name of the other library:", *map(str, wrong)]))
+        named = sum(s.time for s in result.through(f"plugin_{letter}_nap"))
+        print(f"  {letter}: {named / 1e9:.3f} s named of {waited[letter] / 1e9:.3f} s waited", flush=True)
+        h.check(named <= waited[letter] * 1.01, f"{letter} has more time than it waited for")
+        h.check(named >= waited[letter] * 0.6, f"too little of {letter} has a name")
+        shown = sum(s.time for s in turns)
+        h.check(shown >= waited[letter] * 0.97, f"time of {letter} is missing: {shown} of {waited[letter]} ns")
+    totals = [row for row in result.raw["totals"] if row["pid"] == target.pid]
+    h.check(len(totals) == 1, f"one process, one row of totals: {totals}")
+    samples = sum(s.time for s in result.samples)
+    h.check(h.within(samples, totals[0]["blocked_ns"], 0.001, "samples against the ledger's total"), "they differ")
+
+
 if __name__ == "__main__":
     h.main(deleted_program, replaced_program, other_mount_namespace, other_root, code_made_at_run_time,
-           perf_map_that_is_a_fifo)
+           perf_map_that_is_a_fifo, library_in_place_of_another)

@@ -247,6 +247,9 @@ std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event
 
 absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
   auto changes = TakeProcessEvents();
+  windows_.Read(Booking());
+  // Nobody asks for these again: one process has one layout at a time.
+  if (options_.ledger.mode == TARGET_ONE && windows_.empty()) walked_.clear();
   auto samples = ledger_->Drain();
   if (!samples.ok()) return samples.status();
   Take(*samples);
@@ -267,22 +270,21 @@ void OffCpu::Take(const Ledger::Samples& samples) {
   for (const auto& [key, value] : samples) {
     if (IsForeign(key.space)) continue;
     const SpaceIndex space = spaces_.Find(key.space);
-    Sum& sum = sums_[Bytes(key)];
-    if (sum.value.count == 0) {
-      sum.space = space;
-      sum.key = key;
-      sum.value.file_type = value.file_type;
-      KeepUserStack(space, key.user_stack);
-      KeepKernelStack(key.kernel_stack);
-      if (key.tid && !thread_names_.contains(key.tid)) {
-        const auto own = pids_->FromKernel(key.tid);
-        thread_names_[key.tid] =
-            own ? ReadComm(fmt::format("/proc/{}/task/{}", spaces_.at(space).pid, *own)) : "?";
-      }
+    // Read while the kernel has them, even if the sample has to wait for its space.
+    KeepUserStack(space, key.user_stack);
+    KeepKernelStack(key.kernel_stack);
+    if (key.tid && !thread_names_.contains(key.tid)) {
+      const auto own = pids_->FromKernel(key.tid);
+      thread_names_[key.tid] =
+          own ? ReadComm(fmt::format("/proc/{}/task/{}", spaces_.at(space).pid, *own)) : "?";
     }
-    sum.value.blocked_ns += value.blocked_ns;
-    sum.value.runq_ns += value.runq_ns;
-    sum.value.count += value.count;
+    const bool has_addresses =
+        key.user_stack >= STACK_ID_FIRST && !(key.user_stack & STACK_PROMISE);
+    if (has_addresses && spaces_.at(space).live) {
+      windows_.Add(space, key, value);
+    } else {
+      Book(space, key, value);
+    }
     waits_ += value.count;
   }
   // Stacks that were read may leave the kernel's map: they come again if they occur again.
@@ -294,6 +296,35 @@ void OffCpu::Take(const Ledger::Samples& samples) {
   }
 }
 
+LayoutWindows::Sink OffCpu::Booking() {
+  return [this](SpaceIndex space, const sample_key& key, const sample_value& value) {
+    Book(space, key, value);
+  };
+}
+
+void OffCpu::Book(SpaceIndex space, const sample_key& key, const sample_value& value) {
+  std::string bytes = Bytes(key);
+  bytes += Bytes(space);
+  Sum& sum = sums_[bytes];
+  if (sum.value.count == 0) {
+    sum.space = space;
+    sum.key = key;
+    sum.value.file_type = value.file_type;
+    KeepUserStack(space, key.user_stack);
+  }
+  sum.value.blocked_ns += value.blocked_ns;
+  sum.value.runq_ns += value.runq_ns;
+  sum.value.count += value.count;
+}
+
+const Stack* OffCpu::EarlierStack(SpaceIndex space, uint64_t id) const {
+  for (auto at = spaces_.at(space).previous; at; at = spaces_.at(*at).previous) {
+    if (const auto found = user_stacks_.find(StackKey(*at, id)); found != user_stacks_.end())
+      return &found->second;
+  }
+  return nullptr;
+}
+
 void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
   if (id < STACK_ID_FIRST || (id & STACK_PROMISE) || user_stacks_.contains(StackKey(index, id)))
     return;
@@ -301,16 +332,14 @@ void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
   if (!walked_.contains(id)) {
     const auto raw = ledger_->ReadStack(id);
     if (!raw) {
-      ++unread_stacks_;
+      KeepEarlierStack(index, id);
       return;
     }
     read_ids_.push_back(id);
     walked_[id] = Unpack(*raw);
   }
   Space& space = spaces_.at(index);
-  const WalkedStack walked = walked_[id];
-  // One process has one space, so nobody else will ask.
-  if (options_.ledger.mode == TARGET_ONE) walked_.erase(id);
+  const WalkedStack& walked = walked_[id];
   if (!space.live) {
     Stack stack;  // addresses of a program that is gone: kept, without names
     stack.end = walked.end;
@@ -330,6 +359,21 @@ void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
     }
   }
   user_stacks_[{index, id}] = JudgeUserStack(walked, *space.live, index);
+}
+
+// The kernel has forgotten the stack since an earlier layout met it: the addresses are the same,
+// the names are this one's.
+void OffCpu::KeepEarlierStack(SpaceIndex index, uint64_t id) {
+  const Stack* earlier = EarlierStack(index, id);
+  if (!earlier) {
+    unread_stacks_.insert({index, id});
+    return;
+  }
+  Stack stack = *earlier;
+  for (Segment& segment : stack.segments) {
+    if (segment.kind != SegmentKind::kMarker) segment.space = index;
+  }
+  user_stacks_[{index, id}] = std::move(stack);
 }
 
 void OffCpu::KeepKernelStack(uint64_t id) {
@@ -352,6 +396,7 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Stop() {
     if (!changes.ok()) return changes.status();
     all.insert(all.end(), changes->begin(), changes->end());
   }
+  windows_.Finish(Booking());
   events_->Detach();
   return all;
 }
@@ -364,6 +409,8 @@ uint32_t OffCpu::InternStack(SpaceIndex space, uint64_t user, uint64_t kernel,
   Stack stack;
   if (const auto found = user_stacks_.find(StackKey(space, user)); found != user_stacks_.end()) {
     stack = found->second;
+  } else if (const Stack* earlier = user & STACK_PROMISE ? EarlierStack(space, user) : nullptr) {
+    stack = *earlier;  // read when the recording began: its names are those of that time
   } else if (user == STACK_NONE) {
     stack.end = StackEnd::kNone;
   } else {
@@ -448,7 +495,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
       space.mappings = from.live->Mappings();
       if (const auto* go = from.live->go(nullptr)) space.go_version = go->version();
     }
-    if (!from.go_problem.empty()) recording->notes.push_back(GoProblem(from));
+    if (!from.go_problem.empty() && !from.previous) recording->notes.push_back(GoProblem(from));
     recording->spaces.push_back(std::move(space));
   }
   return NameAddresses(recording, interrupted);
@@ -521,11 +568,14 @@ void OffCpu::AddLosses(Recording* recording) const {
   add("stack map full", counters[LEDGER_STACK_MAP_FULL], std::nullopt, more_stacks, false);
   add("sample map full", counters[LEDGER_SAMPLE_MAP_FULL], counters[LEDGER_SAMPLE_MAP_FULL_NS],
       more_stacks, true);
+  const size_t unread =
+      std::count_if(unread_stacks_.begin(), unread_stacks_.end(),
+                    [&](const StackKey& key) { return !user_stacks_.contains(key); });
   // Their length is not known, so they are in no sample and in no total but `unknown`.
   add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], std::nullopt,
       "", true);
   add("no thread storage", counters[LEDGER_NO_STORAGE], std::nullopt, "", true);
-  add("stack could not be read", unread_stacks_, std::nullopt, more_stacks, false);
+  add("stack could not be read", unread, std::nullopt, more_stacks, false);
   add("thread totals lost", counters[LEDGER_TOTALS_FULL], std::nullopt, "", false);
   add("thread moved while its stack was read", moved_, std::nullopt, "", false);
   add("process gone before it could be read", spaces_.gone(), std::nullopt, "", false);

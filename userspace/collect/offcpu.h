@@ -5,6 +5,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 
 #include "symbolizer/module_cache.h"
 #include "symbolizer/text_tables.h"
+#include "userspace/collect/layout_windows.h"
 #include "userspace/collect/ledger.h"
 #include "userspace/collect/pid_namespace.h"
 #include "userspace/collect/process_events.h"
@@ -77,13 +79,22 @@ class OffCpu {
   using StackKey = std::pair<SpaceIndex, uint64_t>;  // a space and the ledger's id
 
   OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules)
-      : spaces_(pids, modules), pids_(pids) {}
+      : spaces_(pids, modules),
+        windows_([this](SpaceIndex space, auto unsure) { return spaces_.Reread(space, unsure); }),
+        pids_(pids) {}
   absl::Status ReadOpenThreads();
   void Take(const Ledger::Samples& samples);
   // True for what is not ours though its number is: the child before its exec, another process
   // after pid reuse.
   bool IsForeign(const space_key& key) const;
+  // Adds a sample to the sums, once its space is known.
+  void Book(SpaceIndex space, const sample_key& key, const sample_value& value);
+  LayoutWindows::Sink Booking();
+  // The stack that was kept under `id` for an earlier layout of this space; null when there is
+  // none.
+  const Stack* EarlierStack(SpaceIndex space, uint64_t id) const;
   void KeepUserStack(SpaceIndex space, uint64_t id);
+  void KeepEarlierStack(SpaceIndex space, uint64_t id);
   void KeepKernelStack(uint64_t id);
   // What the kernel's walker has to know of a process.
   void Teach(uint32_t kernel_tgid, const Space& space);
@@ -95,6 +106,7 @@ class OffCpu {
   void AddLosses(Recording* recording) const;
 
   SpaceTable spaces_;
+  LayoutWindows windows_;
   PidNamespace* pids_;
   OffCpuOptions options_;
   std::unique_ptr<Ledger> ledger_;
@@ -109,7 +121,7 @@ class OffCpu {
     sample_key key = {};
     sample_value value = {};
   };
-  absl::flat_hash_map<std::string, Sum> sums_;  // by the bytes of sample_key
+  absl::flat_hash_map<std::string, Sum> sums_;  // by the bytes of space and key
   absl::flat_hash_map<StackKey, Stack> user_stacks_;
   absl::flat_hash_map<uint64_t, std::vector<uint64_t>> kernel_stacks_;
   std::vector<uint64_t> read_ids_;                           // still in the kernel's map
@@ -119,7 +131,7 @@ class OffCpu {
       start_ticks_;  // of the targets that were named, by kernel tgid
   std::vector<thread_record> whole_time_;
   uint64_t moved_ = 0;
-  uint64_t unread_stacks_ = 0;
+  absl::flat_hash_set<StackKey> unread_stacks_;
   absl::flat_hash_map<uint64_t, WalkedStack> walked_;  // by the ledger's id
   absl::flat_hash_map<uint32_t, uint64_t> lives_;  // start of followed processes, by kernel tgid
   std::map<Stack, uint32_t> stack_index_;

@@ -14,6 +14,10 @@
 namespace stallscope {
 namespace {
 
+// A program that replaces code without end must not make us keep its layouts without end: after so
+// many, what it replaces has no name.
+constexpr uint32_t kMaxReplacements = 256;
+
 std::string Bytes(const space_key& key) {
   return std::string(reinterpret_cast<const char*>(&key), sizeof(key));
 }
@@ -123,6 +127,61 @@ SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm, bool st
   space->key = key;
   space->comm = std::string(comm);
   return Add(std::move(space));
+}
+
+SpaceIndex SpaceTable::AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace> live) {
+  const Space& before = at(previous);
+  auto space = std::make_unique<Space>(before);
+  space->live = std::move(live);
+  space->previous = previous;
+  const bool is_current = current_[before.key.tgid] == previous;
+  const SpaceIndex index = spaces_.size();
+  by_key_[Bytes(space->key)] = index;
+  if (is_current) current_[space->key.tgid] = index;
+  spaces_.push_back(std::move(space));
+  return index;
+}
+
+LayoutReading SpaceTable::Reread(SpaceIndex index, std::optional<SpaceIndex> unsure) {
+  Space& space = at(index);
+  const auto newest = by_key_.find(Bytes(space.key));
+  if (!space.live || space.pid == 0 || newest == by_key_.end() || newest->second != index ||
+      space.key.exec_id < newest_exec_[space.key.tgid]) {
+    return {};
+  }
+  auto layout = LiveSpace::ReadLayout(space.pid, space.layout_digest);
+  if (!layout.ok()) return {};
+  LayoutReading reading;
+  reading.kind = LayoutReading::kSame;
+  if (layout->digest == space.layout_digest) return reading;
+  // The number may be another process's by now, or the program another one, or it has just ended.
+  if (layout->lines.empty() || !StartedAt(space.pid, space.key.start_boot_ns) ||
+      !space.live->IsProgramOf(space.pid)) {
+    return {};
+  }
+  space.layout_digest = layout->digest;
+  // A forked child shares its parent's, as long as they are the same.
+  if (space.live->pid() != space.pid && !space.live->Has(layout->lines))
+    space.live = space.live->CopyFor(space.pid);
+  std::vector<LiveSpace::Range> contradicted = space.live->Add(layout->lines);
+  if (contradicted.empty()) return reading;
+  if (space.replacements >= kMaxReplacements) {
+    if (space.live.use_count() > 1) space.live = space.live->CopyFor(space.pid);
+    space.live->Blank(contradicted);
+    return reading;
+  }
+  std::shared_ptr<LiveSpace> after = space.live->Successor(layout->lines);
+  std::shared_ptr<LiveSpace> between = space.live->CopyFor(space.pid);
+  if (unsure) {
+    const auto& also = at(*unsure).live->blank();
+    contradicted.insert(contradicted.end(), also.begin(), also.end());
+  }
+  between->Blank(contradicted);
+  reading.kind = LayoutReading::kReplaced;
+  reading.between = AddLayout(index, std::move(between));
+  reading.after = AddLayout(reading.between, std::move(after));
+  ++at(reading.after).replacements;
+  return reading;
 }
 
 size_t SpaceTable::gone() const {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The address spaces of a recording: (tgid, start time, exec count) as the kernel names them, bound
-// to the live process they can be read from, if it still is the same one.
+// to the live process they can be read from, if it still is the same one. A process that maps
+// another file where one was before gets another space, so that each stack has the names of its
+// time.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
@@ -29,6 +31,20 @@ struct Space {
       live;  // null: gone before it could be read; a forked child shares its parent's
   std::optional<GoLayout> go;
   std::string go_problem;  // why a Go program's goroutines below system stacks are not followed
+  std::optional<SpaceIndex> previous;  // the same program with the layout before this one
+  uint32_t replacements = 0;           // layouts before this one
+  uint64_t layout_digest = 0;          // as last read
+};
+
+// What reading a layout again has shown.
+struct LayoutReading {
+  enum Kind {
+    kSame,      // what is known holds, perhaps with additions
+    kReplaced,  // from here on the program is in the space `after`; of the time since the reading
+                // before this one only what both have in common can be told: that is `between`
+    kGone,      // it cannot be read any more
+  } kind = kGone;
+  SpaceIndex between = 0, after = 0;
 };
 
 // Whether a start as /proc gives it (clock ticks) and one as the kernel's programs give it (ns) are
@@ -53,7 +69,12 @@ class SpaceTable {
   // `stale`: it has become yet another one since, so there is nothing to read.
   SpaceIndex Exec(const space_key& key, std::string_view comm, bool stale);
 
+  // Reads the layout of a space again. `unsure`: a `between` whose unknown ranges are to be unknown
+  // in this reading's too.
+  LayoutReading Reread(SpaceIndex index, std::optional<SpaceIndex> unsure);
+
   Space& at(SpaceIndex index) { return *spaces_[index]; }
+  const Space& at(SpaceIndex index) const { return *spaces_[index]; }
   size_t size() const { return spaces_.size(); }
   // Spaces that could not be read.
   size_t gone() const;
@@ -63,6 +84,7 @@ class SpaceTable {
  private:
   SpaceIndex Add(std::unique_ptr<Space> space);
   std::unique_ptr<Space> Open(uint32_t kernel_tgid);
+  SpaceIndex AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace> live);
 
   PidNamespace* pids_;
   symbolizer::ModuleCache* modules_;

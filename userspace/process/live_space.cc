@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/process/live_space.h"
 
+#include <absl/hash/hash.h>
 #include <absl/status/status.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,13 +12,18 @@
 
 #include "symbolizer/file_bytes.h"
 #include "symbolizer/go_binary.h"
-#include "userspace/process/proc_files.h"
 
 namespace stallscope {
 namespace {
 
-// A program that maps and unmaps code all the time must not make us read its maps all the time.
-constexpr size_t kMaxRefreshes = 64;
+using Clock = std::chrono::steady_clock;
+
+// A program that runs through unknown code all the time must not make us read its maps all the
+// time: at most once in this time, and for a hundredth of the time. It is less than the time
+// between two drains, whose samples are all older than what is read.
+constexpr auto kLearnInterval = std::chrono::milliseconds(50);
+constexpr int kLearnShare = 100;
+constexpr size_t kMaxMappings = 8192;
 constexpr size_t kMaxPerfMapBytes = 64u << 20;
 constexpr size_t kMaxVdsoBytes = 1u << 20;
 constexpr uint64_t kMaxCLibraryBytes = 16u << 20;
@@ -36,7 +42,14 @@ absl::StatusOr<std::unique_ptr<LiveSpace>> LiveSpace::Open(uint32_t pid,
   space->exe_ = ReadLink(fmt::format("/proc/{}/exe", pid));
   constexpr std::string_view kDeleted = " (deleted)";
   if (space->exe_.ends_with(kDeleted)) space->exe_.resize(space->exe_.size() - kDeleted.size());
-  if (auto status = space->Refresh(); !status.ok()) return status;
+  struct stat exe = {};
+  if (stat(fmt::format("/proc/{}/exe", pid).c_str(), &exe) == 0) {
+    space->exe_device_ = exe.st_dev;
+    space->exe_inode_ = exe.st_ino;
+  }
+  auto layout = ReadLayout(pid);
+  if (!layout.ok()) return layout.status();
+  for (const MapsLine& line : layout->lines) space->Open(line);
   for (const OpenMapping& mapping : space->mappings_) {
     if (mapping.path == space->exe_ && mapping.module)
       space->is_x86_64_ = mapping.module->is_x86_64();
@@ -44,27 +57,141 @@ absl::StatusOr<std::unique_ptr<LiveSpace>> LiveSpace::Open(uint32_t pid,
   return space;
 }
 
-absl::Status LiveSpace::Refresh() {
-  auto text = ReadProcFile(fmt::format("/proc/{}/maps", pid_));
+absl::StatusOr<LiveSpace::Layout> LiveSpace::ReadLayout(uint32_t pid, uint64_t known) {
+  auto text = ReadProcFile(fmt::format("/proc/{}/maps", pid));
   if (!text.ok()) return text.status();
-  for (MapsLine& line : ParseMaps(*text)) {
-    if (!line.executable || line.path == "[vsyscall]") continue;
-    const auto same = [&](const OpenMapping& m) {
-      return m.start == line.start && m.end == line.end && m.file_offset == line.file_offset &&
-             m.inode == line.inode && m.device == line.device;
-    };
-    if (std::any_of(mappings_.begin(), mappings_.end(), same)) continue;
-    OpenMapping mapping;
-    mapping.start = line.start;
-    mapping.end = line.end;
-    mapping.file_offset = line.file_offset;
-    mapping.device = line.device;
-    mapping.inode = line.inode;
-    mapping.path = std::move(line.path);
-    mapping.module = OpenModule(mapping);
-    mappings_.push_back(std::move(mapping));
+  // Most lines are not executable, and most of the time nothing has changed: pick them out before
+  // they are parsed.
+  std::string executable;
+  for (std::string_view rest = *text; !rest.empty();) {
+    const size_t end = std::min(rest.find('\n'), rest.size() - 1) + 1;
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end);
+    const size_t rights = line.find(' ');
+    if (rights != std::string_view::npos && line.substr(rights).size() > 4 &&
+        line[rights + 3] == 'x') {
+      executable += line;
+    }
   }
-  return absl::OkStatus();
+  Layout layout;
+  layout.digest = absl::HashOf(executable);
+  if (layout.digest == known) return layout;
+  layout.lines = ParseMaps(executable);
+  std::erase_if(layout.lines, [](const MapsLine& line) { return line.path == "[vsyscall]"; });
+  return layout;
+}
+
+// Anonymous memory, and files without code that we can read, have names by address only, if any.
+bool LiveSpace::Contradicts(const OpenMapping& known, const MapsLine& line) {
+  if (known.is_blank || line.start >= known.end || line.end <= known.start) return false;
+  if (known.inode != line.inode || known.device != line.device) return true;
+  return known.module && known.start - known.file_offset != line.start - line.file_offset;
+}
+
+bool LiveSpace::IsKnown(const MapsLine& line) const {
+  return std::any_of(mappings_.begin(), mappings_.end(), [&](const OpenMapping& m) {
+    return m.start == line.start && m.end == line.end && m.file_offset == line.file_offset &&
+           m.inode == line.inode && m.device == line.device;
+  });
+}
+
+bool LiveSpace::Has(const std::vector<MapsLine>& lines) const {
+  return std::all_of(lines.begin(), lines.end(),
+                     [&](const MapsLine& line) { return IsKnown(line); });
+}
+
+void LiveSpace::Open(const MapsLine& line) {
+  const auto blanked = [&](const Range& range) {
+    return line.start < range.end && line.end > range.start;
+  };
+  if (IsKnown(line) || std::any_of(blank_.begin(), blank_.end(), blanked)) return;
+  OpenMapping mapping;
+  mapping.start = line.start;
+  mapping.end = line.end;
+  mapping.file_offset = line.file_offset;
+  mapping.device = line.device;
+  mapping.inode = line.inode;
+  mapping.path = line.path;
+  mapping.module = OpenModule(mapping);
+  if (!mapping.module) ForgetAnonymous(mapping);
+  mappings_.push_back(std::move(mapping));
+  facts_.clear();  // what was in no mapping may be in this one
+}
+
+// A JIT grows its memory and maps more of it without end.
+void LiveSpace::ForgetAnonymous(const OpenMapping& next) {
+  const auto anonymous = [](const OpenMapping& m) { return !m.module && !m.is_blank; };
+  std::erase_if(mappings_, [&](const OpenMapping& m) {
+    return anonymous(m) && m.inode == next.inode && m.start >= next.start && m.end <= next.end;
+  });
+  if (mappings_.size() < kMaxMappings) return;
+  const auto oldest = std::find_if(mappings_.begin(), mappings_.end(), anonymous);
+  if (oldest != mappings_.end()) mappings_.erase(oldest);
+}
+
+std::vector<LiveSpace::Range> LiveSpace::Add(const std::vector<MapsLine>& lines) {
+  std::vector<Range> contradicted;
+  for (const MapsLine& line : lines) {
+    const size_t before = contradicted.size();
+    for (const OpenMapping& known : mappings_) {
+      if (Contradicts(known, line)) contradicted.push_back({known.start, known.end});
+    }
+    if (contradicted.size() > before) {
+      contradicted.push_back({line.start, line.end});
+    } else {
+      Open(line);
+    }
+  }
+  return contradicted;
+}
+
+std::unique_ptr<LiveSpace> LiveSpace::CopyFor(uint32_t pid) const {
+  std::unique_ptr<LiveSpace> copy(new LiveSpace(pid, modules_));
+  copy->exe_ = exe_;
+  copy->is_x86_64_ = is_x86_64_;
+  copy->exe_device_ = exe_device_;
+  copy->exe_inode_ = exe_inode_;
+  copy->mappings_ = mappings_;
+  copy->blank_ = blank_;
+  copy->starts_ = starts_;
+  return copy;
+}
+
+std::unique_ptr<LiveSpace> LiveSpace::Successor(const std::vector<MapsLine>& lines) const {
+  auto next = CopyFor(pid_);
+  std::erase_if(next->mappings_, [&](const OpenMapping& known) {
+    return std::any_of(lines.begin(), lines.end(),
+                       [&](const MapsLine& line) { return Contradicts(known, line); });
+  });
+  for (const MapsLine& line : lines) next->Open(line);
+  absl::erase_if(next->starts_, [&](uint64_t address) {
+    const OpenMapping* before = Find(address - 1);
+    const OpenMapping* now = next->Find(address - 1);
+    return !before || !now || before->module != now->module;
+  });
+  return next;
+}
+
+void LiveSpace::Blank(const std::vector<Range>& ranges) {
+  for (const Range& range : ranges) {
+    std::erase_if(mappings_, [&](const OpenMapping& known) {
+      return known.start < range.end && known.end > range.start && known.start >= range.start &&
+             known.end <= range.end;
+    });
+    OpenMapping mapping;
+    mapping.start = range.start;
+    mapping.end = range.end;
+    mapping.is_blank = true;
+    mappings_.push_back(std::move(mapping));
+    blank_.push_back(range);
+  }
+  facts_.clear();
+}
+
+bool LiveSpace::IsProgramOf(uint32_t pid) const {
+  struct stat exe;
+  return stat(fmt::format("/proc/{}/exe", pid).c_str(), &exe) == 0 && exe.st_dev == exe_device_ &&
+         exe.st_ino == exe_inode_;
 }
 
 // map_files reaches the file that is really mapped, deleted or replaced ones too, and cannot be a
@@ -106,9 +233,13 @@ const LiveSpace::OpenMapping* LiveSpace::Find(uint64_t address) const {
 }
 
 void LiveSpace::Learn(uint64_t address) {
-  if (Find(address) || refreshes_ >= kMaxRefreshes) return;
-  ++refreshes_;
-  Refresh().IgnoreError();  // gone: the address stays without a name, and the caller counts that
+  if (Find(address)) return;
+  const auto start = Clock::now();
+  if (start < next_learn_) return;
+  // Gone: the address stays without a name, and the caller counts that.
+  if (auto layout = ReadLayout(pid_); layout.ok()) Add(layout->lines);
+  const auto end = Clock::now();
+  next_learn_ = end + std::max<Clock::duration>(kLearnInterval, (end - start) * kLearnShare);
 }
 
 const LiveSpace::AddressFacts& LiveSpace::FactsAt(uint64_t address, bool is_return) const {
@@ -129,7 +260,7 @@ const LiveSpace::AddressFacts& LiveSpace::FactsAt(uint64_t address, bool is_retu
 std::vector<symbolizer::Frame> LiveSpace::Lookup(uint64_t address, bool is_return) const {
   const uint64_t place = is_return ? address - 1 : address;
   const OpenMapping* mapping = Find(place);
-  if (!mapping) return {};
+  if (!mapping || mapping->is_blank) return {};
   if (mapping->module) {
     return mapping->module->Lookup(address - mapping->start + mapping->file_offset, is_return);
   }

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The address space of a process while it lives: which file is mapped where, with the files held
-// open, so that what is deleted, replaced or unloaded later keeps its names.
+// open, so that what is deleted, replaced or unloaded later keeps its names. One object is one
+// layout: where another file takes the place of a known one, a successor begins.
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
 #include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -18,6 +20,7 @@
 #include "symbolizer/module_cache.h"
 #include "symbolizer/text_tables.h"
 #include "userspace/process/memory.h"
+#include "userspace/process/proc_files.h"
 #include "userspace/profile/recording.h"
 
 namespace stallscope {
@@ -29,13 +32,38 @@ class LiveSpace {
   static absl::StatusOr<std::unique_ptr<LiveSpace>> Open(uint32_t pid,
                                                          symbolizer::ModuleCache* modules);
 
-  // Reads the maps again and adds what is new. Mappings that went away stay, so that old stacks
-  // keep their names; where two overlap the newest wins.
-  absl::Status Refresh();
+  // Executable lines of /proc/PID/maps. `digest` is of their text: equal digests, equal lines.
+  struct Layout {
+    std::vector<MapsLine> lines;
+    uint64_t digest = 0;
+  };
+  // `lines` stays empty when the digest is `known`.
+  static absl::StatusOr<Layout> ReadLayout(uint32_t pid, uint64_t known = 0);
+
+  struct Range {
+    uint64_t start = 0, end = 0;
+  };
+
+  // Adds mappings where nothing is known, or where the known ones are of the same file at the same
+  // place. Mappings that went away stay, so that old stacks keep their names. Returns the ranges
+  // where `lines` say something else than what is known; those stay as they were.
+  std::vector<Range> Add(const std::vector<MapsLine>& lines);
+  // Every one of `lines` is known: there is nothing to add.
+  bool Has(const std::vector<MapsLine>& lines) const;
+  // What holds from now on: the mappings of `lines` in place of those that they contradict.
+  std::unique_ptr<LiveSpace> Successor(const std::vector<MapsLine>& lines) const;
+  // The same for process `pid`, which has had the same layout so far.
+  std::unique_ptr<LiveSpace> CopyFor(uint32_t pid) const;
+  // Code in these ranges is executable and has no name, for ever.
+  void Blank(const std::vector<Range>& ranges);
+  // The blanked ranges.
+  const std::vector<Range>& blank() const { return blank_; }
+  // Process `pid` runs the executable that was read; false when it is gone.
+  bool IsProgramOf(uint32_t pid) const;
 
   // True when `address` lies in a known executable mapping.
   bool IsExecutable(uint64_t address) const { return Find(address) != nullptr; }
-  // Reads the maps again, once an address, when `address` is in no known mapping.
+  // Reads the maps again when `address` is in no known mapping, unless that was done just now.
   void Learn(uint64_t address);
 
   // What the code around an address says, remembered.
@@ -84,10 +112,15 @@ class LiveSpace {
     std::string path;
     std::shared_ptr<const symbolizer::Module>
         module;  // null for anonymous memory, or when it cannot be read
+    bool is_blank = false;
   };
 
   explicit LiveSpace(uint32_t pid, symbolizer::ModuleCache* modules)
       : pid_(pid), modules_(modules), memory_(pid) {}
+  bool IsKnown(const MapsLine& line) const;
+  static bool Contradicts(const OpenMapping& known, const MapsLine& line);
+  void Open(const MapsLine& line);
+  void ForgetAnonymous(const OpenMapping& next);
   const OpenMapping* Find(uint64_t address) const;
   std::shared_ptr<const symbolizer::Module> OpenModule(const OpenMapping& mapping);
   void ReadPerfMap() const;
@@ -97,8 +130,10 @@ class LiveSpace {
   ProcessMemory memory_;
   std::string exe_;
   bool is_x86_64_ = true;
-  std::vector<OpenMapping> mappings_;  // oldest first
-  size_t refreshes_ = 0;
+  uint64_t exe_device_ = 0, exe_inode_ = 0;
+  std::vector<OpenMapping> mappings_;  // oldest first; where two overlap the newest wins
+  std::vector<Range> blank_;
+  std::chrono::steady_clock::time_point next_learn_;
   mutable absl::flat_hash_map<std::pair<uint64_t, bool>, AddressFacts> facts_;
   absl::flat_hash_set<uint64_t> starts_;
   mutable std::optional<symbolizer::PerfMap>
