@@ -72,16 +72,16 @@ def check_short_waits(log, result):
     name: with lengths of their own a wait with the name of another would show."""
     made = [ns for logged_ns in log.values() for ns in logged_ns]
     sleeps = [s for s in result.samples if s.reason == "sleep"]
-    ok = h.within(sum(s.time + s.runq for s in sleeps), sum(made), 0.03, "all naps")
     h.check(sum(s.count for s in sleeps) == len(made), f"{sum(s.count for s in sleeps)} naps of {len(made)}")
     for name, logged_ns in sorted(log.items()):
-        count = sum(s.count for s in result.through(name))
-        print(f"  {count} of {len(logged_ns)} are called {name}")
+        named = result.through(name)
+        count, time_ns = sum(s.count for s in named), sum(s.time + s.runq for s in named)
+        shortest, longest = (sum(sorted(logged_ns, reverse=most)[:count]) for most in (False, True))
+        print(f"  {count} of {len(logged_ns)} called {name}: {time_ns / 1e6:.3f} ms, {shortest / 1e6:.3f} to "
+              f"{longest / 1e6:.3f} ms are possible")
         h.check(count <= len(logged_ns), "more than there were")
-        if count:
-            mean_ns = sum(s.time + s.runq for s in result.through(name)) / count
-            ok &= h.within(mean_ns, sum(logged_ns) / len(logged_ns), 0.2, f"mean of {name}")
-    return ok
+        h.check(shortest * 0.95 <= time_ns <= longest, "other waits than those of that name")
+    return h.within(sum(s.time + s.runq for s in sleeps), sum(made), 0.03, "all naps")
 
 
 def chain_words(seconds, programs, how=()):
@@ -114,22 +114,9 @@ def forks_and_execs():
     h.up_to_three_times(attempt)
 
 
-def quick_execs():
-    """Sixty programs in less than a second, so that several come between two looks of the recorder: one that was gone
-    before it could be read has no names. Never those of the one that came after it."""
-    def attempt():
-        rows, result, log = record_chain(*chain_words(SHORT, CHAIN * 20))
-        check_owners(rows, "wait_chain_")
-        for sample in result.samples:
-            own = sample.labels["comm"].removeprefix("wait_chain_")
-            h.check(programs_named(sample.user_names) <= {own}, f"names of another program: {sample}")
-        return check_short_waits(log, result)
-    h.up_to_three_times(attempt)
-
-
 def quick_forks():
-    """As quick_execs, with a child for each program: what a child waits in its parent's code, before its exec, has the
-    parent's names, though the recorder looks when it is another program already."""
+    """Short-lived children, several between two looks of the recorder: what a child waits in its parent's code, before
+    its exec, has the parent's names, though it is another program by the time it is looked at."""
     def attempt():
         rows, result, log = record_chain(*chain_words(SHORT, CHAIN * 10, ["fork"]), options=["--children"])
         check_owners(rows, "wait_chain_")
@@ -449,6 +436,6 @@ def pid_taken_later():
 
 
 if __name__ == "__main__":
-    h.main(chained_execs, forks_and_execs, quick_execs, quick_forks, waits_inside_exec, thousand_hung_threads,
+    h.main(chained_execs, forks_and_execs, quick_forks, waits_inside_exec, thousand_hung_threads,
            thousand_hung_threads_apart, one_address_in_two_programs, callers_in_two_processes, compat_call, stopped_poll,
            stopped_futex, twins, joins_while_blocked, pid_taken_at_once, pid_taken_later)
