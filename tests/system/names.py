@@ -111,7 +111,7 @@ def host_of_plugins(rounds, seconds):
 
 def library_in_place_of_another():
     """A library is unloaded and another one comes to its address: each stack has the names of its time or none."""
-    result, target, waited = host_of_plugins(4, 4)
+    result, target, waited = host_of_plugins(4, 6)
     other = {"a": "b", "b": "a"}
     for letter in "ab":
         turns = result.through(f"turn_of_{letter}")
@@ -123,6 +123,10 @@ def library_in_place_of_another():
         h.check(named >= waited[letter] * 0.6, f"too little of {letter} has a name")
         shown = sum(s.time for s in turns)
         h.check(shown >= waited[letter] * 0.97, f"time of {letter} is missing: {shown} of {waited[letter]} ns")
+    # What waited before the first change and after the last has one stack, read before all of them.
+    waiting = result.through("wait_for_ever")
+    h.check(len(waiting) == 1, "\n".join(["one wait, one line:", *map(str, waiting)]))
+    h.check(waiting[0].time >= result.raw["duration_ns"] * 0.98, f"{waiting[0]} of {result.raw['duration_ns']} ns")
     totals = [row for row in result.raw["totals"] if row["pid"] == target.pid]
     h.check(len(totals) == 1, f"one process, one row of totals: {totals}")
     samples = sum(s.time for s in result.samples)

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Loads one library, naps of 10 ms in it for a time, unloads it, does the same with another, and
-// again from the start. usage: plugin_host LIBRARY_A LIBRARY_B ROUNDS SECONDS
+// again from the start. A second thread waits all the time. usage: plugin_host LIBRARY_A LIBRARY_B
+// ROUNDS SECONDS
 //
 // Begins at a line on stdin. Says where each library's function was, "a ADDRESS", and at the end
 // for how long it waited in each, "done NS_A NS_B": the clock around each call less its own CPU.
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "inline_syscall.h"
 
@@ -30,6 +33,11 @@ NOINLINE static void turn_of_b(void (*function)(long)) {
   __asm__ volatile("" ::: "memory");
 }
 
+NOINLINE static void* wait_for_ever(void* argument) {
+  for (;;) inline_syscall(SYS_pause, 0, 0, 0, 0);
+  return argument;
+}
+
 static void use(const char* path, int which, double seconds) {
   void* library = dlopen(path, RTLD_NOW);
   void* symbol = library ? dlsym(library, which ? "plugin_b_nap" : "plugin_a_nap") : NULL;
@@ -47,6 +55,9 @@ static void use(const char* path, int which, double seconds) {
 
 int main(int argc, char** argv) {
   if (argc != 5) return 2;
+  pthread_t thread;
+  if (pthread_create(&thread, NULL, wait_for_ever, NULL) != 0) return 1;
+  usleep(100000);  // it waits by then
   puts("ready");
   fflush(stdout);
   if (getchar() == EOF) return 0;
