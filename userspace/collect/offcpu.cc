@@ -100,6 +100,8 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
                                                       symbolizer::ModuleCache* modules) {
   std::unique_ptr<OffCpu> self(new OffCpu(pids, modules));
   self->options_ = options;
+  if (auto mappings = CodeMappings::Open(); mappings.ok())
+    self->code_mappings_ = *std::move(mappings);
   LedgerOptions ledger = options.ledger;
   for (uint32_t tgid : ledger.tgids) {
     self->spaces_.ReadAhead(tgid);
@@ -246,6 +248,7 @@ std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event
 }
 
 absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
+  SeeMappings();  // before anything is opened that they would be held against
   auto changes = TakeProcessEvents();
   windows_.Read(Booking());
   // Nobody asks for these again: one process has one layout at a time.
@@ -254,6 +257,11 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
   if (!samples.ok()) return samples.status();
   Take(*samples);
   return changes;
+}
+
+void OffCpu::SeeMappings() {
+  if (!code_mappings_) return;
+  for (auto& [pid, line] : code_mappings_->Drain()) spaces_.SawMapping(pid, std::move(line));
 }
 
 bool OffCpu::IsForeign(const space_key& key) const {
@@ -396,6 +404,7 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Stop() {
     if (!changes.ok()) return changes.status();
     all.insert(all.end(), changes->begin(), changes->end());
   }
+  SeeMappings();
   windows_.Finish(Booking());
   events_->Detach();
   return all;

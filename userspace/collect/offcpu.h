@@ -18,6 +18,7 @@
 
 #include "symbolizer/module_cache.h"
 #include "symbolizer/text_tables.h"
+#include "userspace/collect/code_mappings.h"
 #include "userspace/collect/layout_windows.h"
 #include "userspace/collect/ledger.h"
 #include "userspace/collect/pid_namespace.h"
@@ -90,6 +91,7 @@ class OffCpu {
   // Adds a sample to the sums, once its space is known.
   void Book(SpaceIndex space, const sample_key& key, const sample_value& value);
   LayoutWindows::Sink Booking();
+  void SeeMappings();
   // The stack that was kept under `id` for an earlier layout of this space; null when there is
   // none.
   const Stack* EarlierStack(SpaceIndex space, uint64_t id) const;
@@ -107,6 +109,7 @@ class OffCpu {
 
   SpaceTable spaces_;
   LayoutWindows windows_;
+  std::unique_ptr<CodeMappings> code_mappings_;  // null: the kernel does not let us
   PidNamespace* pids_;
   OffCpuOptions options_;
   std::unique_ptr<Ledger> ledger_;

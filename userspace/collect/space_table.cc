@@ -17,6 +17,8 @@ namespace {
 // A program that replaces code without end must not make us keep its layouts without end: after so
 // many, what it replaces has no name.
 constexpr uint32_t kMaxReplacements = 256;
+// Mappings are seen of every process, and most are not recorded.
+constexpr size_t kMaxSeen = 256, kMaxSeenProcesses = 1024;
 
 std::string Bytes(const space_key& key) {
   return std::string(reinterpret_cast<const char*>(&key), sizeof(key));
@@ -42,6 +44,7 @@ std::unique_ptr<Space> SpaceTable::Open(uint32_t kernel_tgid) {
   if (!pid) return space;
   space->pid = *pid;
   space->comm = ReadComm(fmt::format("/proc/{}", *pid));
+  seen_.erase(*pid);  // what was before is not held against what is read now
   auto live = LiveSpace::Open(*pid, modules_);
   if (!live.ok()) return space;
   space->live = *std::move(live);
@@ -142,6 +145,12 @@ SpaceIndex SpaceTable::AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace>
   return index;
 }
 
+void SpaceTable::SawMapping(uint32_t pid, MapsLine line) {
+  if (seen_.size() >= kMaxSeenProcesses && !seen_.contains(pid)) seen_.clear();
+  std::vector<MapsLine>& lines = seen_[pid];
+  if (lines.size() < kMaxSeen) lines.push_back(std::move(line));
+}
+
 LayoutReading SpaceTable::Reread(SpaceIndex index, std::optional<SpaceIndex> unsure) {
   Space& space = at(index);
   const auto newest = by_key_.find(Bytes(space.key));
@@ -153,7 +162,14 @@ LayoutReading SpaceTable::Reread(SpaceIndex index, std::optional<SpaceIndex> uns
   if (!layout.ok()) return {};
   LayoutReading reading;
   reading.kind = LayoutReading::kSame;
-  if (layout->digest == space.layout_digest) return reading;
+  std::vector<MapsLine> seen;
+  if (const auto found = seen_.find(space.pid); found != seen_.end()) seen.swap(found->second);
+  if (layout->digest == space.layout_digest) {
+    if (space.live->Contradicted(seen).empty()) return reading;
+    // Another file was there in between, and is gone again.
+    layout = LiveSpace::ReadLayout(space.pid);
+    if (!layout.ok()) return {};
+  }
   // The number may be another process's by now, or the program another one, or it has just ended.
   if (layout->lines.empty() || !StartedAt(space.pid, space.key.start_boot_ns) ||
       !space.live->IsProgramOf(space.pid)) {
@@ -164,6 +180,8 @@ LayoutReading SpaceTable::Reread(SpaceIndex index, std::optional<SpaceIndex> uns
   if (space.live->pid() != space.pid && !space.live->Has(layout->lines))
     space.live = space.live->CopyFor(space.pid);
   std::vector<LiveSpace::Range> contradicted = space.live->Add(layout->lines);
+  const auto for_a_while = space.live->Contradicted(seen);
+  contradicted.insert(contradicted.end(), for_a_while.begin(), for_a_while.end());
   if (contradicted.empty()) return reading;
   if (space.replacements >= kMaxReplacements) {
     if (space.live.use_count() > 1) space.live = space.live->CopyFor(space.pid);

@@ -69,6 +69,9 @@ class SpaceTable {
   // `stale`: it has become yet another one since, so there is nothing to read.
   SpaceIndex Exec(const space_key& key, std::string_view comm, bool stale);
 
+  // A mapping that process `pid` (in our own namespace) made since its layout was last read; it may
+  // be gone again by the next reading.
+  void SawMapping(uint32_t pid, MapsLine line);
   // Reads the layout of a space again. `unsure`: a `between` whose unknown ranges are to be unknown
   // in this reading's too.
   LayoutReading Reread(SpaceIndex index, std::optional<SpaceIndex> unsure);
@@ -93,6 +96,7 @@ class SpaceTable {
   absl::flat_hash_map<uint32_t, std::unique_ptr<Space>> ahead_;
   absl::flat_hash_map<uint32_t, SpaceIndex> current_;
   absl::flat_hash_map<uint32_t, uint32_t> newest_exec_;
+  absl::flat_hash_map<uint32_t, std::vector<MapsLine>> seen_;  // by pid
 };
 
 }  // namespace stallscope

@@ -129,18 +129,24 @@ void LiveSpace::ForgetAnonymous(const OpenMapping& next) {
   if (oldest != mappings_.end()) mappings_.erase(oldest);
 }
 
-std::vector<LiveSpace::Range> LiveSpace::Add(const std::vector<MapsLine>& lines) {
+std::vector<LiveSpace::Range> LiveSpace::Contradicted(const std::vector<MapsLine>& lines) const {
   std::vector<Range> contradicted;
   for (const MapsLine& line : lines) {
     const size_t before = contradicted.size();
     for (const OpenMapping& known : mappings_) {
       if (Contradicts(known, line)) contradicted.push_back({known.start, known.end});
     }
-    if (contradicted.size() > before) {
-      contradicted.push_back({line.start, line.end});
-    } else {
-      Open(line);
-    }
+    if (contradicted.size() > before) contradicted.push_back({line.start, line.end});
+  }
+  return contradicted;
+}
+
+std::vector<LiveSpace::Range> LiveSpace::Add(const std::vector<MapsLine>& lines) {
+  std::vector<Range> contradicted;
+  for (const MapsLine& line : lines) {
+    const std::vector<Range> ranges = Contradicted({line});
+    if (ranges.empty()) Open(line);
+    contradicted.insert(contradicted.end(), ranges.begin(), ranges.end());
   }
   return contradicted;
 }

@@ -48,6 +48,8 @@ class LiveSpace {
   // place. Mappings that went away stay, so that old stacks keep their names. Returns the ranges
   // where `lines` say something else than what is known; those stay as they were.
   std::vector<Range> Add(const std::vector<MapsLine>& lines);
+  // The same ranges, without adding anything.
+  std::vector<Range> Contradicted(const std::vector<MapsLine>& lines) const;
   // Every one of `lines` is known: there is nothing to add.
   bool Has(const std::vector<MapsLine>& lines) const;
   // What holds from now on: the mappings of `lines` in place of those that they contradict.
