@@ -90,7 +90,7 @@ def perf_map_that_is_a_fifo():
         os.unlink(path)
 
 
-def host_of_plugins(rounds, seconds):
+def host_of_plugins(rounds, seconds, ends=False):
     """Records a program whose libraries take turns at one address: (result, its own log of the time in each)."""
     for _ in range(3):
         target = h.Program(h.testprog("plugin_host"), h.testprog("libplugin_a.so"), h.testprog("libplugin_b.so"), rounds,
@@ -101,7 +101,10 @@ def host_of_plugins(rounds, seconds):
         places = [target.line(60).split() for _ in range(rounds)]
         done = target.line(60).split()
         h.check(done[0] == "done", done)
-        recorder.interrupt()
+        if ends:
+            target.tell()  # the recording ends with it
+        else:
+            recorder.interrupt()
         recorder.expect()
         if len({address for _, address in places}) == 1:
             return h.Result(out), target, {"a": int(done[1]), "b": int(done[2])}
@@ -123,6 +126,12 @@ def libraries_that_change_quickly():
     turns = [s for letter in "ab" for s in result.through(f"turn_of_{letter}")]
     shown = sum(s.time for s in turns)
     h.check(shown >= sum(waited.values()) * 0.95, f"time is missing: {shown} of {waited} ns")
+
+
+def libraries_of_a_program_that_ends():
+    """The mappings cannot be read any more after the change."""
+    result, _, _ = host_of_plugins(2, 0.4, ends=True)
+    check_owners(result)
 
 
 def library_in_place_of_another():
@@ -149,4 +158,5 @@ def library_in_place_of_another():
 
 if __name__ == "__main__":
     h.main(deleted_program, replaced_program, other_mount_namespace, other_root, code_made_at_run_time,
-           perf_map_that_is_a_fifo, library_in_place_of_another, libraries_that_change_quickly)
+           perf_map_that_is_a_fifo, library_in_place_of_another, libraries_that_change_quickly,
+           libraries_of_a_program_that_ends)

@@ -4,8 +4,9 @@
 // again from the start. A second thread waits all the time. usage: plugin_host LIBRARY_A LIBRARY_B
 // ROUNDS SECONDS
 //
-// Begins at a line on stdin. Says where each library's function was, "a ADDRESS", and at the end
-// for how long it waited in each, "done NS_A NS_B": the clock around each call less its own CPU.
+// Begins at a line on stdin and ends at another. Says where each library's function was, "a
+// ADDRESS", and at the end for how long it waited in each, "done NS_A NS_B": the clock around each
+// call less its own CPU.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -60,10 +61,11 @@ int main(int argc, char** argv) {
   usleep(100000);  // it waits by then
   puts("ready");
   fflush(stdout);
-  if (getchar() == EOF) return 0;
+  char line[16];
+  if (!fgets(line, sizeof line, stdin)) return 0;
   for (int round = 0; round < atoi(argv[3]); ++round)
     use(argv[1 + round % 2], round % 2, atof(argv[4]));
   printf("done %llu %llu\n", (unsigned long long)waited_ns[0], (unsigned long long)waited_ns[1]);
   fflush(stdout);
-  return getchar() == EOF;
+  return fgets(line, sizeof line, stdin) == NULL;
 }

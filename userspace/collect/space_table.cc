@@ -145,6 +145,18 @@ SpaceIndex SpaceTable::AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace>
   return index;
 }
 
+SpaceIndex SpaceTable::AddCommon(SpaceIndex previous, std::vector<LiveSpace::Range> contradicted,
+                                 std::optional<SpaceIndex> unsure) {
+  const Space& before = at(previous);
+  std::shared_ptr<LiveSpace> common = before.live->CopyFor(before.pid);
+  if (unsure) {
+    const auto& also = at(*unsure).live->blank();
+    contradicted.insert(contradicted.end(), also.begin(), also.end());
+  }
+  common->Blank(contradicted);
+  return AddLayout(previous, std::move(common));
+}
+
 void SpaceTable::SawMapping(uint32_t pid, MapsLine line) {
   if (seen_.size() >= kMaxSeenProcesses && !seen_.contains(pid)) seen_.clear();
   std::vector<MapsLine>& lines = seen_[pid];
@@ -158,23 +170,30 @@ LayoutReading SpaceTable::Reread(SpaceIndex index, std::optional<SpaceIndex> uns
       space.key.exec_id < newest_exec_[space.key.tgid]) {
     return {};
   }
-  auto layout = LiveSpace::ReadLayout(space.pid, space.layout_digest);
-  if (!layout.ok()) return {};
-  LayoutReading reading;
-  reading.kind = LayoutReading::kSame;
   std::vector<MapsLine> seen;
   if (const auto found = seen_.find(space.pid); found != seen_.end()) seen.swap(found->second);
+  auto layout = LiveSpace::ReadLayout(space.pid, space.layout_digest);
+  const bool ended =
+      !layout.ok() || (layout->digest != space.layout_digest && layout->lines.empty());
+  if (ended) {
+    const auto contradicted = space.live->Contradicted(seen);
+    if (contradicted.empty()) return {};
+    LayoutReading last;
+    last.kind = LayoutReading::kReplaced;
+    last.between = last.after = AddCommon(index, contradicted, unsure);
+    return last;
+  }
+  LayoutReading reading;
+  reading.kind = LayoutReading::kSame;
   if (layout->digest == space.layout_digest) {
     if (space.live->Contradicted(seen).empty()) return reading;
     // Another file was there in between, and is gone again.
     layout = LiveSpace::ReadLayout(space.pid);
     if (!layout.ok()) return {};
   }
-  // The number may be another process's by now, or the program another one, or it has just ended.
-  if (layout->lines.empty() || !StartedAt(space.pid, space.key.start_boot_ns) ||
-      !space.live->IsProgramOf(space.pid)) {
+  // The number may be another process's by now, or the program another one.
+  if (!StartedAt(space.pid, space.key.start_boot_ns) || !space.live->IsProgramOf(space.pid))
     return {};
-  }
   space.layout_digest = layout->digest;
   // A forked child shares its parent's, as long as they are the same.
   if (space.live->pid() != space.pid && !space.live->Has(layout->lines))
@@ -189,14 +208,8 @@ LayoutReading SpaceTable::Reread(SpaceIndex index, std::optional<SpaceIndex> uns
     return reading;
   }
   std::shared_ptr<LiveSpace> after = space.live->Successor(layout->lines);
-  std::shared_ptr<LiveSpace> between = space.live->CopyFor(space.pid);
-  if (unsure) {
-    const auto& also = at(*unsure).live->blank();
-    contradicted.insert(contradicted.end(), also.begin(), also.end());
-  }
-  between->Blank(contradicted);
   reading.kind = LayoutReading::kReplaced;
-  reading.between = AddLayout(index, std::move(between));
+  reading.between = AddCommon(index, contradicted, unsure);
   reading.after = AddLayout(reading.between, std::move(after));
   ++at(reading.after).replacements;
   return reading;

@@ -88,6 +88,8 @@ class SpaceTable {
   SpaceIndex Add(std::unique_ptr<Space> space);
   std::unique_ptr<Space> Open(uint32_t kernel_tgid);
   SpaceIndex AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace> live);
+  SpaceIndex AddCommon(SpaceIndex previous, std::vector<LiveSpace::Range> contradicted,
+                       std::optional<SpaceIndex> unsure);
 
   PidNamespace* pids_;
   symbolizer::ModuleCache* modules_;
