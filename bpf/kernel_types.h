@@ -129,6 +129,7 @@ struct bpf_iter__task {
 /* include/linux/sched.h; the values below are the same in every kernel with BTF that has them. */
 #define TASK_RUNNING 0x0000
 #define TASK_DEAD 0x0080
+#define TASK_WAKING 0x0200
 #define TASK_FREEZABLE 0x2000 /* 6.1: a modifier of a blocked state, no state of its own */
 
 #define TS_COMPAT 0x0002 /* x86: inside a 32-bit system call */

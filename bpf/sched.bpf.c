@@ -48,7 +48,14 @@ const volatile __u32 pid_namespace_inum = 0;
 
 /* --- maps -------------------------------------------------------------------------------------------------------- */
 
-enum thread_state { THREAD_RUNNING = 1, THREAD_RUNNABLE = 2, THREAD_WAITING = 3, THREAD_DEAD = 4 };
+/* 0: nothing is known of the thread yet. THREAD_OPENING: so, and the opening pass is writing down what it sees. */
+enum thread_state {
+	THREAD_RUNNING = 1,
+	THREAD_RUNNABLE = 2,
+	THREAD_WAITING = 3,
+	THREAD_DEAD = 4,
+	THREAD_OPENING = 5,
+};
 
 struct ledger {
 	u64 since; /* the last change of state */
@@ -62,6 +69,10 @@ struct ledger {
 	u32 flags; /* SAMPLE_* */
 };
 
+/*
+ * Created where a thread begins or is first seen, and never in a switch: before 6.4 that would allocate under a run
+ * queue's lock, and at any time fail when it interrupts another creation.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -98,10 +109,10 @@ struct {
 	__array(values, struct barrier_map);
 } barrier SEC(".maps");
 
+/* Preallocated: it is filled under a run queue's lock. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct space_key);
 	__type(value, struct space_totals);
 } totals SEC(".maps");
@@ -297,7 +308,6 @@ static __always_inline bool waits_on_file(s32 nr)
 	case 45:  /* recvfrom */
 	case 46:  /* sendmsg */
 	case 47:  /* recvmsg */
-	case 275: /* splice */
 	case 295: /* preadv */
 	case 296: /* pwritev */
 	case 299: /* recvmmsg */
@@ -313,6 +323,17 @@ static __always_inline bool waits_on_file(s32 nr)
 static __always_inline bool is_exec(s32 nr, u32 flags)
 {
 	return flags & SAMPLE_COMPAT ? nr == 11 || nr == 358 : nr == 59 || nr == 322;
+}
+
+/*
+ * The system call that a thread waits in. One that goes on after a stop has the number of restart_syscall: it is the one
+ * that the thread was in when it was stopped.
+ */
+static __always_inline s32 system_call(struct pt_regs *regs, u32 flags, s32 before)
+{
+	s32 nr = (s32)regs->orig_ax;
+
+	return nr == 219 && !(flags & SAMPLE_COMPAT) && before >= 0 ? before : nr;
 }
 
 static __always_inline u32 file_type(struct task_struct *task, s32 nr, u64 fd)
@@ -498,18 +519,27 @@ static __always_inline void repair_switch_in(struct task_struct *task, struct le
 	ledger->since = arrived;
 }
 
+/* The ledger of a thread of the target at a switch. Before the opening pass has been by there may be none. */
+static __always_inline struct ledger *ledger_at_switch(struct task_struct *task, u64 now)
+{
+	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
+
+	if (!ledger && now >= start_ns)
+		count(LEDGER_NO_STORAGE, 1);
+	return ledger;
+}
+
 static __always_inline void switch_out(struct task_struct *task, bool preempted, u32 task_state, u64 now)
 {
-	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct ledger *ledger = ledger_at_switch(task, now);
 	struct pt_regs *regs;
+	u32 state_now;
 
-	if (!ledger) {
-		count(LEDGER_NO_STORAGE, 1);
+	if (!ledger)
 		return;
-	}
 	if (ledger->state == THREAD_RUNNING) {
 		measure_clock(task, ledger->since, now);
-	} else if (ledger->state) {
+	} else if (ledger->state && ledger->state != THREAD_OPENING) {
 		repair_switch_in(task, ledger, now);
 	} else {
 		/* First sight, on its way out: it has been running since before, at the earliest since the start. */
@@ -538,19 +568,23 @@ static __always_inline void switch_out(struct task_struct *task, bool preempted,
 		return;
 	}
 	ledger->state = THREAD_WAITING;
-	ledger->woken = 0;
+	/* A wake-up that came between the deactivation and here was told while the ledger still held the thread as running. */
+	state_now = task->__state;
+	ledger->woken = state_now == TASK_RUNNING || (state_now & TASK_WAKING) ? now : 0;
 	ledger->task_state = task_state;
 	ledger->flags = task_flags(task);
-	ledger->syscall = -1;
 	ledger->user_stack = STACK_NONE;
-	if (ledger->flags & SAMPLE_KERNEL_THREAD)
-		return;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	ledger->syscall = (s32)regs->orig_ax;
+	/* Without registers it is a kernel thread on behalf of a process (vhost), which never was in user space. */
+	if ((ledger->flags & SAMPLE_KERNEL_THREAD) || !regs->ip) {
+		ledger->syscall = -1;
+		return;
+	}
+	ledger->syscall = system_call(regs, ledger->flags, ledger->syscall);
 	/* In an exec the registers are still the old program's, whatever the task calls itself by now. */
 	if (is_exec(ledger->syscall, ledger->flags))
 		return;
-	if (regs->ip && regs->cs != USER_CODE_SEGMENT_32) {
+	if (regs->cs != USER_CODE_SEGMENT_32) {
 		begin_user_walk(regs->ip, regs->sp, regs->bp, task->thread.fsbase, task->tgid);
 		ledger->user_stack = finish_user_walk(task->tgid);
 	}
@@ -558,19 +592,17 @@ static __always_inline void switch_out(struct task_struct *task, bool preempted,
 
 static __always_inline void switch_in(struct task_struct *task, u64 now)
 {
-	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct ledger *ledger = ledger_at_switch(task, now);
 
-	if (!ledger) {
-		count(LEDGER_NO_STORAGE, 1);
+	if (!ledger)
 		return;
-	}
 	if (ledger->state == THREAD_RUNNING) {
 		u64 unknown_ns = recorded(ledger->since, now);
 
 		count(LEDGER_END_UNKNOWN, 1);
 		count(LEDGER_UNKNOWN_NS, unknown_ns);
 		ledger->totals.unknown_ns += unknown_ns;
-	} else if (ledger->state) {
+	} else if (ledger->state && ledger->state != THREAD_OPENING) {
 		end_off_cpu(task, ledger, now, true);
 	} else {
 		name_space(task, &ledger->space);
@@ -609,6 +641,29 @@ int BPF_PROG(sched_switch_3, bool preempt, struct task_struct *prev, struct task
 	return on_switch(preempt, prev, next, prev->__state);
 }
 
+static __always_inline void create_ledger(struct task_struct *task)
+{
+	if (!bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		count(LEDGER_NO_STORAGE, 1);
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(ledger_fork, struct task_struct *parent, struct task_struct *child)
+{
+	if (is_target(child->tgid))
+		create_ledger(child);
+	return 0;
+}
+
+/* A process can become a target by its exec (--comm): bpf/process.bpf.c, which is attached before this. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(ledger_exec, struct task_struct *task)
+{
+	if (is_target(task->tgid))
+		create_ledger(task);
+	return 0;
+}
+
 /* A thread's life begins on the run queue. */
 SEC("tp_btf/sched_wakeup_new")
 int BPF_PROG(sched_wakeup_new, struct task_struct *task)
@@ -617,12 +672,8 @@ int BPF_PROG(sched_wakeup_new, struct task_struct *task)
 
 	if (!is_target(task->tgid))
 		return 0;
-	ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!ledger) {
-		count(LEDGER_NO_STORAGE, 1);
-		return 0;
-	}
-	if (ledger->state)
+	ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
+	if (!ledger || ledger->state)
 		return 0;
 	name_space(task, &ledger->space);
 	ledger->since = bpf_ktime_get_ns();
@@ -676,67 +727,74 @@ static __always_inline long report(struct seq_file *seq, struct task_struct *tas
 	return bpf_seq_write(seq, &record, sizeof(record));
 }
 
-/* Puts a thread into the ledger that has not switched since sched_switch was attached. */
+/*
+ * Puts a thread into the ledger that has not switched since sched_switch was attached. It may be woken and switch on
+ * another CPU at any moment: whoever moves the ledger first wins.
+ */
 static __always_inline void open_thread(struct seq_file *seq, struct task_struct *task, u64 now)
 {
-	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
-	u32 task_state = task->__state & ~TASK_FREEZABLE;
+	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	u32 task_state = task->__state & ~TASK_FREEZABLE, state = THREAD_RUNNABLE;
 
-	if (ledger && ledger->state == THREAD_WAITING && ledger->user_stack == (STACK_PROMISE | (u32)task->pid)) {
-		report(seq, task, ledger, THREAD_BLOCKED, STACK_NONE);
-		return;
-	}
-	if (ledger || task->on_cpu || (task_state & TASK_DEAD))
-		return;
-	ledger = bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!ledger) {
 		count(LEDGER_NO_STORAGE, 1);
 		return;
 	}
-	if (ledger->state) /* it switched this very moment */
+	if (ledger->state == THREAD_WAITING && ledger->user_stack == (STACK_PROMISE | (u32)task->pid)) {
+		report(seq, task, ledger, THREAD_BLOCKED, STACK_NONE);
+		return;
+	}
+	if (task->on_cpu || (task_state & TASK_DEAD) ||
+	    __sync_val_compare_and_swap(&ledger->state, 0, THREAD_OPENING) != 0)
 		return;
 	name_space(task, &ledger->space);
 	ledger->since = now;
-	if (task_state == TASK_RUNNING) {
-		ledger->state = THREAD_RUNNABLE;
-		return;
-	}
-	ledger->task_state = task_state;
-	ledger->flags = task_flags(task);
-	ledger->syscall = -1;
-	if (!(ledger->flags & SAMPLE_KERNEL_THREAD)) {
-		struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	if (task_state != TASK_RUNNING) {
+		state = THREAD_WAITING;
+		ledger->task_state = task_state;
+		ledger->flags = task_flags(task);
+		ledger->syscall = -1;
+		if (!(ledger->flags & SAMPLE_KERNEL_THREAD)) {
+			struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-		ledger->syscall = (s32)regs->orig_ax;
-		ledger->user_stack = STACK_PROMISE | (u32)task->pid;
+			if (regs->ip) {
+				ledger->syscall = (s32)regs->orig_ax;
+				ledger->user_stack = STACK_PROMISE | (u32)task->pid;
+			}
+		}
 	}
-	ledger->state = THREAD_WAITING;
-	report(seq, task, ledger, THREAD_BLOCKED, STACK_NONE);
+	if (__sync_val_compare_and_swap(&ledger->state, THREAD_OPENING, state) == THREAD_OPENING &&
+	    state == THREAD_WAITING)
+		report(seq, task, ledger, THREAD_BLOCKED, STACK_NONE);
 }
 
 /* Books what is still going on at the end. */
 static __always_inline void close_thread(struct seq_file *seq, struct task_struct *task, struct ledger *ledger,
 					 u64 stop)
 {
-	u64 kernel_stack = STACK_MISSED;
+	bool waits = ledger->state == THREAD_WAITING && !ledger->woken;
+	u64 kernel_stack = STACK_MISSED, blocked_ns = waits ? recorded(ledger->since, stop) : 0;
 
-	/* The report first: nothing is booked before it is out. */
-	if (ledger->state == THREAD_WAITING && !ledger->woken && ledger->since <= start_ns &&
-	    recorded(ledger->since, stop)) {
-		if (!task->on_cpu && task->__state != TASK_RUNNING)
-			kernel_stack = take_kernel_stack(task, true);
-		if (report(seq, task, ledger, THREAD_BLOCKED | THREAD_WHOLE_TIME, kernel_stack))
+	if (!ledger->state || ledger->state == THREAD_OPENING) {
+		if (!task->on_cpu) /* nothing is known of it */
 			return;
+		/* It never left its CPU. */
+		name_space(task, &ledger->space);
+		ledger->since = start_ns;
+		ledger->state = THREAD_RUNNING;
 	}
+
+	if (blocked_ns && !task->on_cpu && task->__state != TASK_RUNNING)
+		kernel_stack = take_kernel_stack(task, true);
+	/* The report first: nothing is booked before it is out. */
+	if (blocked_ns && ledger->since <= start_ns &&
+	    report(seq, task, ledger, THREAD_BLOCKED | THREAD_WHOLE_TIME, kernel_stack))
+		return;
 	if (ledger->state == THREAD_RUNNING) {
 		ledger->totals.running_ns += recorded(ledger->since, stop);
-	} else if (ledger->state == THREAD_WAITING && !ledger->woken) {
-		u64 blocked_ns = recorded(ledger->since, stop);
-
+	} else if (waits) {
 		ledger->totals.blocked_ns += blocked_ns;
 		if (blocked_ns) {
-			if (kernel_stack == STACK_MISSED && !task->on_cpu && task->__state != TASK_RUNNING)
-				kernel_stack = take_kernel_stack(task, true);
 			count(LEDGER_WAITS, 1);
 			if (wanted(stop - ledger->since, blocked_ns))
 				book_wait(task, ledger, stop, 0, kernel_stack);

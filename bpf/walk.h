@@ -3,8 +3,10 @@
  * The stack walker. It follows frame pointers through the memory of the current task, as it stands at a switch-out,
  * and keeps what user space needs to judge each step:
  *
- *   - the word at the stack pointer, when it follows a call instruction: the caller of a leaf without a frame (system
- *     call wrappers in libc, Syscall6 in Go). Only unwind tables can prove that it is; user space has them.
+ *   - the callers of the innermost frames that keep no frame pointer (libc's system call wrappers, and what calls them
+ *     inside libc), by steps that user space has taken from unwind tables.
+ *   - where no table is known, the word at the stack pointer, when it follows a call instruction: the caller of a leaf
+ *     without a frame (Syscall6 in Go). Only unwind tables can prove that it is; user space has them.
  *   - the goroutine below a system stack: C called through cgo, or the runtime itself, runs on another stack (g0).
  *     There the chain is cut at the stack's bounds, and the walk goes on where the goroutine left off (curg.sched).
  *   - why the walk ended.
@@ -55,26 +57,19 @@ static __always_inline bool follows_call(u64 address)
 #undef CODE_BYTE
 }
 
-volatile __u32 leaf_offsets_used = 0;
+volatile __u32 frame_steps_used = 0;
 
 /*
- * Where the return address lies above the stack pointer at an instruction that waits often: libc's system call wrappers
- * make room on the stack first. User space fills this from unwind tables as it meets such places, and checks each use.
+ * By instruction. User space fills this from unwind tables for the places where threads wait, and for their callers as it
+ * meets them.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, u64);
-	__type(value, u32);
-} leaf_offsets SEC(".maps");
-
-static __always_inline u64 leaf_return_offset(u64 ip)
-{
-	u32 *offset = leaf_offsets_used ? bpf_map_lookup_elem(&leaf_offsets, &ip) : NULL;
-
-	return offset ? *offset : 0;
-}
+	__type(value, struct frame_step);
+} frame_steps SEC(".maps");
 
 /*
  * A walk on its way. It lives in a map and not on the BPF stack, so that the verifier sees plain numbers at each step and
@@ -159,29 +154,75 @@ static __always_inline u64 enter_goroutine(struct walk *walk, const struct go_la
 	return address;
 }
 
-/* The first steps of a walk: the instruction pointer, the leaf's caller, and whose stack this is. */
+/* Steps by tables from the instruction pointer on, as far as they are known. Returns the stack pointer where they end. */
+static __always_inline u64 take_table_steps(u64 ip, u64 sp, struct walk *walk)
+{
+	struct stack *out = &walk->stack;
+	u32 steps = 0;
+	u16 check = 0;
+
+	if (!frame_steps_used)
+		return sp;
+	for (; steps < STACK_MAX_STEPS; steps++) {
+		struct frame_step *step = bpf_map_lookup_elem(&frame_steps, &ip);
+		u64 caller, bp;
+
+		if (!step)
+			break;
+		if (bpf_probe_read_user(&caller, sizeof(caller), (void *)(sp + step->return_address)))
+			break;
+		if (step->saved_bp != FRAME_BP_KEPT) {
+			if (bpf_probe_read_user(&bp, sizeof(bp), (void *)(sp + step->saved_bp)))
+				break;
+			walk->bp = bp;
+		}
+		check = frame_step_check(check, *step);
+		walk->hash = hash_step(walk->hash, caller);
+		out->addresses[1 + steps] = caller;
+		sp += step->return_address + sizeof(caller);
+		ip = caller;
+	}
+	walk->hash = hash_step(walk->hash, check);
+	out->steps = steps;
+	out->steps_check = check;
+	out->chain_at = 1 + steps;
+	return sp;
+}
+
+/* The first steps of a walk: the instruction pointer, the callers before the frame pointers, and whose stack this is. */
 static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const struct go_layout *go,
 				       struct walk *walk)
 {
-	u64 leaf_offset = leaf_return_offset(ip), word = 0;
 	struct stack *out = &walk->stack;
+	u64 word = 0;
 
-	walk->low = sp;
 	walk->limit = sp + STACK_REACH;
 	walk->bp = bp;
 	walk->goroutine = 0;
+	walk->hash = hash_step(hash_seed, ip);
 	out->flags = 0;
-	out->goroutine_at = 0xffff;
+	out->goroutine_at = 0xff;
+	out->steps = 0;
+	out->steps_check = 0;
+	out->chain_at = 1;
 	if (go && go->enabled)
 		find_goroutine(fsbase, sp, go, walk);
 	out->addresses[0] = ip;
-	out->addresses[1] = 0;
-	if (!bpf_probe_read_user(&word, sizeof(word), (void *)(sp + leaf_offset)) && follows_call(word)) {
-		out->flags |= leaf_offset ? STACK_LEAF_TABLE : STACK_LEAF_CALLER;
-		out->addresses[1] = word;
-	}
-	out->leaf_offset = leaf_offset;
-	walk->hash = hash_step(hash_step(hash_seed, ip), out->addresses[1] ^ leaf_offset << 48);
+	walk->low = take_table_steps(ip, sp, walk);
+	if (out->steps || bpf_probe_read_user(&word, sizeof(word), (void *)sp) || !follows_call(word))
+		return;
+	out->flags |= STACK_LEAF_WORD;
+	out->addresses[1] = word;
+	out->chain_at = 2;
+	walk->hash = hash_step(walk->hash, word);
+}
+
+/* The compiler must not turn the index into a moving pointer, whose bounds the verifier would lose. */
+static __always_inline void keep_address(u32 at, u64 address, struct stack *out)
+{
+	asm volatile("" : "+r"(at));
+	if (at < STACK_MAX_ADDRESSES)
+		out->addresses[at] = address;
 }
 
 /* Follows the frame pointers to the end. Returns the stack's id. */
@@ -189,7 +230,7 @@ static __always_inline u64 finish_walk(const struct go_layout *go, struct walk *
 {
 	struct stack *out = &walk->stack;
 	u64 hash = walk->hash;
-	u32 count = STACK_CHAIN_AT;
+	u32 count = out->chain_at & 0xf;
 	u8 end = WALK_FULL;
 
 	for (; count < STACK_MAX_ADDRESSES; count++) {
@@ -219,7 +260,7 @@ static __always_inline u64 finish_walk(const struct go_layout *go, struct walk *
 				break;
 		}
 		end = WALK_FULL;
-		out->addresses[count] = address;
+		keep_address(count, address, out);
 		hash = hash_step(hash, address);
 	}
 	out->end = end;
@@ -243,6 +284,9 @@ static __always_inline u64 seal_kernel_stack(u32 count, struct stack *out)
 	}
 	out->count = count;
 	out->goroutine_at = count;
+	out->chain_at = 0;
+	out->steps = 0;
+	out->steps_check = 0;
 	out->end = WALK_COMPLETE;
 	out->flags = STACK_KERNEL;
 	return hash_to_id(hash);

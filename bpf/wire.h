@@ -17,8 +17,8 @@
 
 /* --- stacks ------------------------------------------------------------------------------------------------------ */
 
-/* addresses[0] is the instruction pointer, [1] the leaf's caller (0: none found), the frame chain begins at [2]. */
-enum { STACK_MAX_ADDRESSES = 127, STACK_CHAIN_AT = 2 };
+/* STACK_MAX_STEPS: callers that are found by unwind tables before the frame pointers are followed. */
+enum { STACK_MAX_ADDRESSES = 127, STACK_MAX_STEPS = 8 };
 
 /* Why a walk ended. */
 enum walk_end {
@@ -38,24 +38,45 @@ enum { STACK_NONE = 0, STACK_LOST = 1, STACK_MISSED = 2, STACK_ID_FIRST = 16 };
 
 /* `flags` of a stack */
 enum {
-	STACK_LEAF_CALLER = 1, /* addresses[1] is the word at the stack pointer: it follows a call, but may be stale */
+	STACK_LEAF_WORD = 1, /* addresses[1] is the word at the stack pointer: it follows a call, but may be stale */
 	STACK_KERNEL = 2,
-	STACK_GO_NO_G = 4,     /* a Go thread whose g was read: it carries no goroutine (curg is nil) */
-	STACK_GO_UNKNOWN = 8,  /* a Go process, but this thread's g could not be read */
-	STACK_LEAF_TABLE = 16, /* addresses[1] was read where leaf_offsets says that the leaf's return address lies */
+	STACK_GO_NO_G = 4,    /* a Go thread whose g was read: it carries no goroutine (curg is nil) */
+	STACK_GO_UNKNOWN = 8, /* a Go process, but this thread's g could not be read */
 };
 
-/* Innermost first; kernel stacks have no slot for a leaf's caller. `addresses` from `goroutine_at` on belong to the goroutine below the system (g0, C) stack. */
+/*
+ * Innermost first. A user stack begins with the instruction pointer; then `steps` callers that unwind tables led to, or
+ * without any of those perhaps the word at the stack pointer (STACK_LEAF_WORD); from `chain_at` on the frame pointers'.
+ */
 struct stack {
-	__u16 count;
-	__u16 goroutine_at; /* == count: no separate goroutine part */
-	__u8 end;           /* enum walk_end */
+	__u8 count;
+	__u8 goroutine_at; /* addresses from here on are of the goroutine below the system (g0, C) stack; == count: none */
+	__u8 chain_at;
+	__u8 steps;
+	__u16 steps_check; /* frame_step_check() over the steps that were used */
+	__u8 end;          /* enum walk_end */
 	__u8 flags;
-	__u16 leaf_offset; /* STACK_LEAF_TABLE: the offset that was used */
 	__u64 addresses[STACK_MAX_ADDRESSES];
 };
 WIRE_ASSERT(sizeof(struct stack) == 8 + 8 * STACK_MAX_ADDRESSES, "struct stack");
 WIRE_OFFSET(stack, addresses, 8);
+
+/*
+ * How to step from one instruction to its caller where the code keeps no frame pointer, in bytes above the stack pointer.
+ * The caller's stack pointer is right above the return address.
+ */
+struct frame_step {
+	__u16 return_address;
+	__u16 saved_bp; /* FRAME_BP_KEPT: the frame pointer is still the caller's */
+};
+WIRE_ASSERT(sizeof(struct frame_step) == 4, "struct frame_step");
+enum { FRAME_BP_KEPT = 0xffff };
+
+/* Steps are shared by all processes and keyed by address: user space checks that those used were the process's own. */
+static inline __u16 frame_step_check(__u16 check, struct frame_step step)
+{
+	return (__u16)(check * 31 + step.return_address + step.saved_bp * 7 + 1);
+}
 
 /* Where Go keeps what the walker needs, for one process. All offsets are bytes. */
 struct go_layout {

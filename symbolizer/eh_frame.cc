@@ -374,6 +374,13 @@ std::optional<FrameRow> EhFrame::RowAt(uint64_t address) const {
   return interpreter.row();
 }
 
+std::optional<uint64_t> EhFrame::EntryStart(uint64_t address) const {
+  const std::optional<uint64_t> offset = FindFde(address);
+  const std::optional<Fde> fde = offset ? ReadFde(*offset) : std::nullopt;
+  if (!fde || address < fde->start || address >= fde->end) return std::nullopt;
+  return fde->start;
+}
+
 // The last entry that starts at `address` or before it, as a place in image_.
 std::optional<uint64_t> EhFrame::FindFde(uint64_t address) const {
   if (table_size_ == 0) {

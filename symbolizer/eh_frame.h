@@ -51,6 +51,9 @@ class EhFrame {
   // what x86-64 code never does.
   std::optional<FrameRow> RowAt(uint64_t address) const;
 
+  // Where the entry that covers ELF address `address` starts: its function, or a part of one.
+  std::optional<uint64_t> EntryStart(uint64_t address) const;
+
   uint64_t heap_bytes() const { return sizeof(*this) + index_.capacity() * sizeof(IndexEntry); }
 
   // Bytes and the ELF address of the first of them.

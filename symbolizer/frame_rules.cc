@@ -192,13 +192,21 @@ std::optional<FrameRule> Translate(const FrameRow& row, uint64_t address) {
 
 }  // namespace
 
-std::optional<FrameRule> FrameRules::At(uint64_t address, bool is_return) {
+const EhFrame* FrameRules::tables() {
   if (!loaded_) {
     loaded_ = true;
     tables_ = EhFrame::Load(file_);
   }
-  if (tables_ == nullptr) return std::nullopt;
-  const std::optional<FrameRow> row = tables_->RowAt(is_return ? address - 1 : address);
+  return tables_.get();
+}
+
+std::optional<uint64_t> FrameRules::FunctionStart(uint64_t address) {
+  return tables() ? tables()->EntryStart(address) : std::nullopt;
+}
+
+std::optional<FrameRule> FrameRules::At(uint64_t address, bool is_return) {
+  if (!tables()) return std::nullopt;
+  const std::optional<FrameRow> row = tables()->RowAt(is_return ? address - 1 : address);
   if (!row) return std::nullopt;
   return Translate(*row, address);
 }

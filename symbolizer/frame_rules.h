@@ -23,9 +23,14 @@ class FrameRules {
   // covers it, or what it says cannot be put as a FrameRule.
   std::optional<FrameRule> At(uint64_t address, bool is_return);
 
+  // Where the function around ELF address `address` starts, or that part of it.
+  std::optional<uint64_t> FunctionStart(uint64_t address);
+
   uint64_t heap_bytes() const { return tables_ == nullptr ? 0 : tables_->heap_bytes(); }
 
  private:
+  const EhFrame* tables();
+
   const ElfFile& file_;
   bool loaded_ = false;
   std::unique_ptr<EhFrame> tables_;

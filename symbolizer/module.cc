@@ -208,6 +208,14 @@ std::optional<FrameRule> Module::RuleAt(uint64_t file_offset, bool is_return) co
   return impl_->rules.At(address, is_return);
 }
 
+std::optional<uint64_t> Module::FunctionStart(uint64_t file_offset) const {
+  const std::optional<uint64_t> address = impl_->file->FileOffsetToAddress(file_offset);
+  if (!address) return std::nullopt;
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  const std::optional<uint64_t> start = impl_->rules.FunctionStart(*address);
+  return start ? impl_->file->AddressToFileOffset(*start) : std::nullopt;
+}
+
 const GoBinary* Module::go() const {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   impl_->LoadGo();

@@ -74,6 +74,10 @@ class Module {
   // no table covers it.
   std::optional<FrameRule> RuleAt(uint64_t file_offset, bool is_return) const;
 
+  // File offset of the start of the native function (or of that part of one) that its unwind table
+  // says `file_offset` to be in.
+  std::optional<uint64_t> FunctionStart(uint64_t file_offset) const;
+
   // The Go tables of the file; nullptr when it is not a Go program or they are too old or damaged
   // (why says).
   const GoBinary* go() const;

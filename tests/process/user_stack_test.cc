@@ -106,7 +106,7 @@ TEST_F(UserStack, AWordOnTheStackIsNoCallerOfAFunctionWithAFrame) {
   // A stale return address at the stack pointer: it follows a call, but the leaf keeps a frame
   // pointer.
   walked.addresses = {chain[0], chain[3], chain[1], chain[2]};
-  walked.leaf = WalkedStack::Leaf::kWord;
+  walked.leaf_word = true;
   walked.goroutine_at = walked.addresses.size();
   const Stack stack = JudgeUserStack(walked, *space_, 0);
   ASSERT_EQ(stack.segments.size(), 1u);
@@ -134,12 +134,39 @@ TEST_F(UserStack, AFramelessLeafTakesItsWordOrSaysThatTheCallerIsUnknown) {
   WalkedStack walked;
   walked.addresses = {leaf, caller};
   walked.goroutine_at = 2;
-  walked.leaf = WalkedStack::Leaf::kWord;
+  walked.leaf_word = true;
   EXPECT_EQ(Names(JudgeUserStack(walked, *space_, 0)).at(1), "user_stack_test_inner");
-  walked.leaf = WalkedStack::Leaf::kNone;
+  walked.leaf_word = false;
   const Stack unknown = JudgeUserStack(walked, *space_, 0);
   EXPECT_EQ(Names(unknown).at(1), "[caller unknown]");
   EXPECT_TRUE(unknown.segments.back().addresses.front().guessed);
+}
+
+TEST_F(UserStack, StepsAreCallersOnlyWhenTheyAreThisProcesssOwn) {
+  const auto* code = reinterpret_cast<const uint8_t*>(&getppid);
+  size_t at = 0;
+  while (at < 64 && !(code[at] == 0x0f && code[at + 1] == 0x05)) ++at;
+  if (at == 64) GTEST_SKIP() << "getppid is not a plain system call here";
+  Seen seen;
+  user_stack_test_outer(space_.get(), &seen);
+  const uint64_t caller = seen.stack.segments.back().addresses.at(1).value;
+  WalkedStack walked;
+  walked.addresses = {reinterpret_cast<uint64_t>(code) + at + 2, caller};
+  walked.goroutine_at = 2;
+  walked.steps = 1;
+  const auto step = FrameStepAt(walked.addresses[0], /*is_return=*/false, *space_);
+  ASSERT_TRUE(step.has_value());
+  EXPECT_EQ(step->return_address, 0);
+  EXPECT_EQ(step->saved_bp, FRAME_BP_KEPT);
+  walked.steps_check = frame_step_check(0, *step);
+  const Stack stack = JudgeUserStack(walked, *space_, 0);
+  EXPECT_EQ(Names(stack).at(1), "user_stack_test_inner");
+  EXPECT_FALSE(stack.segments.back().addresses.back().guessed);
+  walked.steps_check = frame_step_check(0, {16, FRAME_BP_KEPT});  // another process's library
+  EXPECT_EQ(Names(JudgeUserStack(walked, *space_, 0)).at(1), "[caller unknown]");
+  walked.steps_check = frame_step_check(0, *step);
+  walked.addresses[1] = caller + 1;  // not behind a call
+  EXPECT_EQ(Names(JudgeUserStack(walked, *space_, 0)).at(1), "[caller unknown]");
 }
 
 TEST_F(UserStack, FollowsCallOnlyAfterCalls) {

@@ -236,7 +236,7 @@ def check_without_script(browser, checks, path):
 
 def check_hostile(browser, checks, path):
     browser.open(path, "#view=icicle")
-    checks.equal("title", browser.value("document.title"), "-p 666 (<img src=x onerror=alert(1)>) - stallscope")
+    checks.equal("title", browser.value("document.title"), "<img src=x onerror=alert(1)> (pid 666) - stallscope")
     checks.equal("scripts", browser.value("document.scripts.length"), 2)
     checks.equal("images, italics", browser.value("document.querySelectorAll('img, #tables i, header i').length"), 0)
     browser.open(path, "#search=%3C/script%3E")

@@ -106,10 +106,11 @@ def go():
     hang_and_record(programs)
 
 
-def site_again(kind):
-    """Blocked before attach, released twice while recording, blocked at the end: three waits, one line."""
+def site_again(kind, program="same_site"):
+    """Blocked before attach, released twice while recording, blocked at the end: three waits, one line, and in it the
+    function that waits right above the library's."""
     folder = h.scratch()
-    program = h.Program(h.testprog("same_site"), kind).ready()
+    program = h.Program(h.testprog(program), kind).ready()
     time.sleep(1)
     recorder = h.Recorder("-p", program.pid, "-e", "offcpu", "-d", f"{RECORD_S}s", "-o", folder / "out.json", "-o",
                           folder / "out.folded").wait_began()
@@ -125,6 +126,8 @@ def site_again(kind):
     lines = [row for row in h.read_folded(folder / "out.folded") if "site_thread" in row[0]]
     h.check(len(lines) == 1 and len(samples) == 1, f"{len(lines)} folded lines for one site")
     h.check(samples[0].count == 3, f"{samples[0].count} waits, 3 were made")
+    names = list(samples[0].user_names)
+    h.check(f"site_{kind}" in names[names.index("site_thread"):], "the function that waits is missing")
     whole = result.raw["duration_ns"]
     h.check(h.within(samples[0].time + samples[0].runq, whole, 0.01, "time of the site"), "not the whole recording")
 
@@ -137,5 +140,12 @@ def site_again_libc():
     site_again("libc")
 
 
+def site_again_in_the_library():
+    for program in ("same_site", "same_site_nofp"):
+        for kind in ("mutex", "cond", "sem"):
+            print(f" {program}, {kind}")
+            site_again(kind, program)
+
+
 if __name__ == "__main__":
-    h.main(native, go, site_again_inline, site_again_libc)
+    h.main(native, go, site_again_inline, site_again_libc, site_again_in_the_library)

@@ -215,7 +215,13 @@ absl::StatusOr<Target> ResolvePid(uint32_t id, const TargetPaths& paths,
                                   std::vector<std::string>& notes) {
   const auto tgid = ReadTgid(paths.proc, id);
   if (!tgid.ok()) return NoProcess(id, paths);
-  Target target{*tgid, ReadComm(fmt::format("{}/{}", paths.proc, *tgid))};
+  const std::string directory = fmt::format("{}/{}", paths.proc, *tgid);
+  Target target{*tgid, ReadComm(directory)};
+  if (HasEnded(directory)) {
+    return TargetError(
+        fmt::format("no process {}: {} has ended, and waits for its parent", id, Named(target)),
+        "find one that runs: pgrep -a NAME");
+  }
   if (*tgid != id) {
     notes.push_back(fmt::format("{} is a thread of {}: profiling the process", id, Named(target)));
   }

@@ -18,6 +18,9 @@
 namespace stallscope {
 namespace {
 
+// That one process may become by exec, before its totals find no room.
+constexpr uint32_t kMostPrograms = 256;
+
 struct Destroy {
   void operator()(sched_bpf* skeleton) const { sched_bpf__destroy(skeleton); }
 };
@@ -33,6 +36,8 @@ absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_fr
   bpf_map__set_max_entries(skeleton->maps.stacks, options.stack_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_0, options.sample_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_1, options.sample_entries);
+  if (options.mode == TARGET_ONE)
+    bpf_map__set_max_entries(skeleton->maps.totals, kMostPrograms);
   auto* knobs = skeleton->rodata;
   knobs->target_mode = options.mode;
   knobs->target_tgid = options.mode == TARGET_ONE && !options.tgids.empty() ? options.tgids[0] : 0;
@@ -104,10 +109,15 @@ absl::Status Ledger::Attach() {
   bpf_link* link = bpf_program__attach(hook);
   if (!link) return BpfError(errno, "cannot attach to sched_switch");
   (impl_->state_from_tracepoint ? s.links.sched_switch : s.links.sched_switch_3) = link;
-  s.links.sched_waking = bpf_program__attach(s.progs.sched_waking);
-  if (!s.links.sched_waking) return BpfError(errno, "cannot attach to sched_waking");
-  s.links.sched_wakeup_new = bpf_program__attach(s.progs.sched_wakeup_new);
-  if (!s.links.sched_wakeup_new) return BpfError(errno, "cannot attach to sched_wakeup_new");
+  for (auto [program, slot] : {std::pair(s.progs.ledger_fork, &s.links.ledger_fork),
+                               std::pair(s.progs.ledger_exec, &s.links.ledger_exec),
+                               std::pair(s.progs.sched_waking, &s.links.sched_waking),
+                               std::pair(s.progs.sched_wakeup_new, &s.links.sched_wakeup_new)}) {
+    *slot = bpf_program__attach(program);
+    if (!*slot) {
+      return BpfError(errno, fmt::format("cannot attach {}", bpf_program__name(program)));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -150,8 +160,10 @@ std::optional<stack> Ledger::ReadStack(uint64_t id) const {
   stack value;
   if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.stacks), &id, &value))
     return std::nullopt;
-  value.count = std::min<uint16_t>(value.count, STACK_MAX_ADDRESSES);
+  value.count = std::min<uint8_t>(value.count, STACK_MAX_ADDRESSES);
   value.goroutine_at = std::min(value.goroutine_at, value.count);
+  value.chain_at = std::min(value.chain_at, value.count);
+  value.steps = std::min<uint8_t>(value.steps, STACK_MAX_STEPS);
   return value;
 }
 
@@ -190,10 +202,10 @@ void Ledger::SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout) {
   }
 }
 
-void Ledger::SetLeafOffset(uint64_t ip, uint32_t offset) {
+void Ledger::SetFrameStep(uint64_t address, const frame_step& step) {
   auto& s = *impl_->skeleton;
-  if (bpf_map_update_elem(bpf_map__fd(s.maps.leaf_offsets), &ip, &offset, BPF_ANY) == 0)
-    s.bss->leaf_offsets_used = 1;
+  if (bpf_map_update_elem(bpf_map__fd(s.maps.frame_steps), &address, &step, BPF_ANY) == 0)
+    s.bss->frame_steps_used = 1;
 }
 
 absl::Status Ledger::AddTarget(uint32_t tgid) {
@@ -246,7 +258,8 @@ std::vector<int> Ledger::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
   std::vector<int> fds;
   for (const bpf_program* program :
-       {p.sched_switch, p.sched_switch_3, p.sched_waking, p.sched_wakeup_new}) {
+       {p.sched_switch, p.sched_switch_3, p.sched_waking, p.sched_wakeup_new, p.ledger_fork,
+        p.ledger_exec}) {
     if (bpf_program__fd(program) >= 0) fds.push_back(bpf_program__fd(program));
   }
   return fds;

@@ -63,7 +63,9 @@ class Ledger {
   void ForgetStacks(const std::vector<uint64_t>& ids);
 
   void SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout);
-  void SetLeafOffset(uint64_t ip, uint32_t offset);
+  // How the walker steps from `address` to its caller, in every process. Forgotten when there is no
+  // room: stacks are then shallower, not wrong.
+  void SetFrameStep(uint64_t address, const frame_step& step);
   absl::Status AddTarget(uint32_t tgid);
   void RemoveTarget(uint32_t tgid);
 

@@ -12,12 +12,13 @@
 #include "symbolizer/go_binary.h"
 #include "userspace/process/proc_files.h"
 #include "userspace/process/user_stack.h"
+#include "userspace/process/wait_places.h"
 
 namespace stallscope {
 namespace {
 
-// Each C library has some 600 places, the kernel's table of them 8,192.
-constexpr int kMostTaught = 8;
+// Each C library has some 2,000 places, the kernel's table of them 16,384.
+constexpr int kMostTaught = 4;
 
 // A process that execs without end must not hold us up.
 constexpr int kMostEventRounds = 8;
@@ -51,17 +52,11 @@ StackEnd EndOf(const stack& raw) {
 WalkedStack Unpack(const stack& raw) {
   WalkedStack walked;
   if (raw.count == 0) return walked;
-  walked.addresses.push_back(raw.addresses[0]);
-  if (raw.addresses[1]) walked.addresses.push_back(raw.addresses[1]);
-  walked.addresses.insert(walked.addresses.end(),
-                          raw.addresses + std::min<size_t>(raw.count, STACK_CHAIN_AT),
-                          raw.addresses + raw.count);
-  if (raw.flags & STACK_LEAF_CALLER) walked.leaf = WalkedStack::Leaf::kWord;
-  if (raw.flags & STACK_LEAF_TABLE) walked.leaf = WalkedStack::Leaf::kTable;
-  walked.leaf_offset = raw.leaf_offset;
-  // Positions move by one when the slot of the leaf's caller is empty.
+  walked.addresses.assign(raw.addresses, raw.addresses + raw.count);
+  walked.leaf_word = (raw.flags & STACK_LEAF_WORD) && raw.chain_at == 2;
+  walked.steps = raw.chain_at == 1 + raw.steps ? raw.steps : 0;
+  walked.steps_check = raw.steps_check;
   walked.goroutine_at = raw.goroutine_at;
-  if (raw.goroutine_at >= STACK_CHAIN_AT && !raw.addresses[1]) --walked.goroutine_at;
   walked.no_goroutine = raw.flags & STACK_GO_NO_G;
   walked.end = EndOf(raw);
   return walked;
@@ -155,8 +150,7 @@ absl::Status OffCpu::ReadOpenThreads() {
     if (space.live && thread.ip) {
       Registers registers = {thread.ip, thread.sp, thread.bp, thread.fsbase};
       stack = UnwindFromOutside(registers, space.go ? &*space.go : nullptr, *space.live, index);
-      if (const auto offset = LeafReturnOffset(thread.ip, *space.live))
-        ledger_->SetLeafOffset(thread.ip, *offset);
+      TeachSteps(stack, *space.live);
     } else {
       stack.end = StackEnd::kNone;
     }
@@ -181,11 +175,28 @@ absl::Status OffCpu::ReadOpenThreads() {
 
 void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
   ledger_->SetGoLayout(kernel_tgid, space.go);
-  // The C library's system call wrappers are where most native threads wait: their tables are read
-  // ahead, for as many processes as there is room; elsewhere the first wait of a site teaches it.
+  // The C library's system call wrappers, and what calls them inside it, are where most native
+  // threads wait: their tables are read ahead, for as many processes as there is room; elsewhere
+  // the first wait of a site teaches it.
   if (!space.live || ++taught_ > kMostTaught) return;
-  for (uint64_t ip : space.live->SystemCallReturns()) {
-    if (const auto offset = LeafReturnOffset(ip, *space.live)) ledger_->SetLeafOffset(ip, *offset);
+  for (const WaitPlace& place : CLibraryWaitPlaces(*space.live))
+    TeachStep(place.address, place.is_return, *space.live);
+}
+
+void OffCpu::TeachStep(uint64_t address, bool is_return, const LiveSpace& space) {
+  if (!taught_steps_.insert(address).second) return;
+  if (const auto step = FrameStepAt(address, is_return, space))
+    ledger_->SetFrameStep(address, *step);
+}
+
+// The next walk that comes by gets as far by tables as this one got by other means.
+void OffCpu::TeachSteps(const Stack& stack, const LiveSpace& space) {
+  for (const Segment& segment : stack.segments) {
+    if (segment.kind != SegmentKind::kUser) continue;
+    for (const StackAddress& address : segment.addresses) {
+      if (space.FactsAt(address.value, address.is_return).keeps_frame_pointer) return;
+      TeachStep(address.value, address.is_return, space);
+    }
   }
 }
 
@@ -354,19 +365,16 @@ void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
     Segment segment;
     segment.space = index;
     for (size_t i = 0; i < walked.addresses.size(); ++i) {
-      if (i == 1 && walked.leaf != WalkedStack::Leaf::kNone) continue;
+      if (i == 1 && walked.leaf_word) continue;
       segment.addresses.push_back({walked.addresses[i], i > 0, i > 0});
     }
     if (!segment.addresses.empty()) stack.segments.push_back(std::move(segment));
     user_stacks_[{index, id}] = std::move(stack);
     return;
   }
-  if (!walked.addresses.empty()) {
-    if (const auto offset = LeafReturnOffset(walked.addresses[0], *space.live)) {
-      ledger_->SetLeafOffset(walked.addresses[0], *offset);
-    }
-  }
-  user_stacks_[{index, id}] = JudgeUserStack(walked, *space.live, index);
+  Stack stack = JudgeUserStack(walked, *space.live, index);
+  TeachSteps(stack, *space.live);
+  user_stacks_[{index, id}] = std::move(stack);
 }
 
 // The kernel has forgotten the stack since an earlier layout met it: the addresses are the same,

@@ -100,6 +100,8 @@ class OffCpu {
   void KeepKernelStack(uint64_t id);
   // What the kernel's walker has to know of a process.
   void Teach(uint32_t kernel_tgid, const Space& space);
+  void TeachStep(uint64_t address, bool is_return, const LiveSpace& space);
+  void TeachSteps(const Stack& stack, const LiveSpace& space);
   std::vector<ProcessChange> TakeProcessEvents();
   // nullopt: an event of a process that is not ours.
   std::optional<ProcessChange> TakeProcessEvent(const process_event& event, bool stale);
@@ -117,7 +119,8 @@ class OffCpu {
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   uint64_t waits_ = 0;
   uint64_t kept_at_last_forget_ = 0;
-  int taught_ = 0;
+  int taught_ = 0;                              // processes whose C library was read ahead
+  absl::flat_hash_set<uint64_t> taught_steps_;  // addresses
 
   struct Sum {
     SpaceIndex space = 0;

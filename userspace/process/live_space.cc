@@ -26,7 +26,6 @@ constexpr int kLearnShare = 100;
 constexpr size_t kMaxMappings = 8192;
 constexpr size_t kMaxPerfMapBytes = 64u << 20;
 constexpr size_t kMaxVdsoBytes = 1u << 20;
-constexpr uint64_t kMaxCLibraryBytes = 16u << 20;
 
 std::string ReadLink(const std::string& path) {
   char buffer[4096];
@@ -349,23 +348,12 @@ std::string LiveSpace::go_problem() const {
   return "";
 }
 
-std::vector<uint64_t> LiveSpace::SystemCallReturns() const {
-  std::vector<uint64_t> places;
-  for (const OpenMapping& mapping : mappings_) {
-    const std::string_view name =
-        std::string_view(mapping.path).substr(mapping.path.find_last_of('/') + 1);
-    const bool wanted = name.starts_with("libc.") || name.starts_with("libc-") ||
-                        name.starts_with("libpthread") || name.starts_with("ld-");
-    const uint64_t size = mapping.end - mapping.start;
-    if (!wanted || !mapping.module || size > kMaxCLibraryBytes) continue;
-    std::string code(size, '\0');
-    if (!memory_.Read(mapping.start, code.data(), size)) continue;
-    for (size_t at = code.find("\x0f\x05"); at != std::string::npos;
-         at = code.find("\x0f\x05", at + 1)) {
-      places.push_back(mapping.start + at + 2);
-    }
-  }
-  return places;
+std::optional<uint64_t> LiveSpace::FunctionStart(uint64_t address) const {
+  const OpenMapping* mapping = Find(address);
+  if (!mapping || !mapping->module) return std::nullopt;
+  const uint64_t bias = mapping->start - mapping->file_offset;
+  const auto start = mapping->module->FunctionStart(address - bias);
+  return start ? std::optional(*start + bias) : std::nullopt;
 }
 
 std::vector<Mapping> LiveSpace::Mappings() const {

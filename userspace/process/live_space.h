@@ -102,8 +102,8 @@ class LiveSpace {
   uint32_t pid() const { return pid_; }
   const std::string& exe() const { return exe_; }
   bool is_x86_64() const { return is_x86_64_; }
-  // The places right after the system call instructions of the C library and the dynamic loader.
-  std::vector<uint64_t> SystemCallReturns() const;
+  // Start of the native function (or of that part of one) around `address`.
+  std::optional<uint64_t> FunctionStart(uint64_t address) const;
   // The executable mappings, for the recording.
   std::vector<Mapping> Mappings() const;
 

@@ -124,6 +124,14 @@ absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id) {
   return tgid;
 }
 
+bool HasEnded(const std::string& proc_dir) {
+  const auto status = ReadProcFile(proc_dir + "/status", 1 << 16);
+  if (!status.ok()) return false;
+  const std::string state = StatusField(*status, "State").value_or("");
+  const bool gone = state.starts_with('Z') || state.starts_with('X');
+  return gone && StatusField(*status, "Threads").value_or("") == "1";
+}
+
 absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir) {
   auto stat = ReadProcFile(proc_dir + "/stat");
   if (!stat.ok()) return stat.status();

@@ -39,6 +39,10 @@ std::string ReadComm(const std::string& proc_dir);
 // task.
 absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id);
 
+// True for a process of which nothing runs any more: a zombie. Not one whose first thread alone has
+// ended. False when it cannot be read.
+bool HasEnded(const std::string& proc_dir);
+
 // Start of the process in clock ticks since boot (field 22 of /proc/PID/stat), which tells two
 // lives of a pid apart.
 absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir);

@@ -11,9 +11,8 @@ namespace {
 
 using symbolizer::FrameRule;
 
-constexpr size_t kMaxAddresses = 127;          // as bpf/wire.h
 constexpr uint64_t kStackReach = 64ull << 20;  // as bpf/walk.h
-constexpr uint64_t kMaxLeafOffset = 4096;
+constexpr int64_t kMaxFrame = 32768;           // a frame step's fields have 16 bits
 
 std::string FunctionAt(uint64_t address, bool is_return, const LiveSpace& space) {
   auto frames = space.Lookup(address, is_return);
@@ -58,7 +57,6 @@ struct LeafVerdict {
 
 LeafVerdict JudgeLeaf(const WalkedStack& walked, const LiveSpace& space) {
   const uint64_t ip = walked.addresses[0];
-  const bool has_word = walked.leaf != WalkedStack::Leaf::kNone;
   LeafVerdict verdict;
   const auto rule = space.RuleAt(ip, /*is_return=*/false);
   if (!rule) {
@@ -67,22 +65,28 @@ LeafVerdict JudgeLeaf(const WalkedStack& walked, const LiveSpace& space) {
     return verdict;
   }
   if (rule->outermost || rule->cfa_register == FrameRule::kRbp || rule->cfa_deref) return verdict;
-  const bool is_go = space.IsGo(ip);
   if (rule->cfa_offset == 8) {
-    verdict.keep_word = walked.leaf == WalkedStack::Leaf::kWord;
+    verdict.keep_word = walked.leaf_word;
     verdict.caller_unknown = !verdict.keep_word;
     return verdict;
   }
-  if (is_go) return verdict;  // a Go function with a frame has saved the frame pointer in it
-  const auto offset = LeafReturnOffset(ip, space);
-  if (walked.leaf == WalkedStack::Leaf::kTable && has_word && offset &&
-      *offset == walked.leaf_offset) {
-    verdict.keep_word = true;
-    return verdict;
-  }
+  if (space.IsGo(ip)) return verdict;  // a Go function with a frame has saved the frame pointer
   verdict.caller_unknown = true;
   verdict.chain_guessed = rule->rbp_offset.has_value();
   return verdict;
+}
+
+// Were the steps that the walker used this process's own? It shares them between processes, by
+// address.
+bool StepsHold(const WalkedStack& walked, const LiveSpace& space) {
+  uint16_t check = 0;
+  for (size_t i = 0; i < walked.steps; ++i) {
+    const auto step = FrameStepAt(walked.addresses[i], /*is_return=*/i > 0, space);
+    if (!step || !space.FactsAt(walked.addresses[i + 1], /*is_return=*/true).follows_call)
+      return false;
+    check = frame_step_check(check, *step);
+  }
+  return check == walked.steps_check;
 }
 
 // Appends the chain addresses[from, to) to `out` as callers, until one cannot be. `previous` is the
@@ -155,15 +159,28 @@ WalkedStack WalkFromOutside(const Registers& registers, const GoLayout* go,
       }
     }
   }
-  const auto offset = LeafReturnOffset(registers.ip, space);
-  const auto word = memory.ReadValue<uint64_t>(registers.sp + offset.value_or(0));
-  if (word && space.FollowsCall(*word)) {
+  while (walked.steps < STACK_MAX_STEPS) {
+    const auto step = FrameStepAt(walked.addresses.back(), walked.steps > 0, space);
+    const auto caller =
+        step ? memory.ReadValue<uint64_t>(low + step->return_address) : std::nullopt;
+    if (!caller) break;
+    if (step->saved_bp != FRAME_BP_KEPT) {
+      const auto saved = memory.ReadValue<uint64_t>(low + step->saved_bp);
+      if (!saved) break;
+      bp = *saved;
+    }
+    walked.steps_check = frame_step_check(walked.steps_check, *step);
+    walked.addresses.push_back(*caller);
+    ++walked.steps;
+    low += step->return_address + sizeof(*caller);
+  }
+  const auto word = memory.ReadValue<uint64_t>(registers.sp);
+  if (walked.steps == 0 && word && space.FollowsCall(*word)) {
     walked.addresses.push_back(*word);
-    walked.leaf = offset ? WalkedStack::Leaf::kTable : WalkedStack::Leaf::kWord;
-    walked.leaf_offset = offset.value_or(0);
+    walked.leaf_word = true;
   }
   walked.end = StackEnd::kFull;
-  while (walked.addresses.size() < kMaxAddresses) {
+  while (walked.addresses.size() < STACK_MAX_ADDRESSES) {
     uint64_t address = 0;
     if (bp < low || bp + 16 > limit || (bp & 7)) {
       walked.end = bp ? StackEnd::kLeftStack : StackEnd::kComplete;
@@ -226,7 +243,7 @@ TableUnwind UnwindByTables(const Registers& registers, LiveSpace& space) {
   StackAddress place;
   place.value = registers.ip;
   uint64_t sp = registers.sp, bp = registers.bp;
-  while (result.addresses.size() < kMaxAddresses) {
+  while (result.addresses.size() < STACK_MAX_ADDRESSES) {
     const auto rule = space.RuleAt(place.value, place.is_return);
     // The outermost frame of the C library (clone's child, _start) is none of the program's.
     if (rule && rule->outermost) {
@@ -278,15 +295,20 @@ void CutStartCode(TableUnwind* unwind, LiveSpace& space) {
 
 }  // namespace
 
-std::optional<uint32_t> LeafReturnOffset(uint64_t ip, const LiveSpace& space) {
-  if (space.IsGo(ip)) return std::nullopt;
-  const auto rule = space.RuleAt(ip, /*is_return=*/false);
+std::optional<frame_step> FrameStepAt(uint64_t address, bool is_return, const LiveSpace& space) {
+  if (space.IsGo(is_return ? address - 1 : address)) return std::nullopt;
+  const auto rule = space.RuleAt(address, is_return);
   if (!rule || rule->outermost || rule->cfa_deref || rule->cfa_register != FrameRule::kRsp ||
-      rule->rbp_offset || rule->cfa_offset <= 8 ||
-      rule->cfa_offset > static_cast<int64_t>(kMaxLeafOffset)) {
+      rule->cfa_offset < 8 || rule->cfa_offset > kMaxFrame) {
     return std::nullopt;
   }
-  return static_cast<uint32_t>(rule->cfa_offset - 8);
+  frame_step step = {static_cast<uint16_t>(rule->cfa_offset - 8), FRAME_BP_KEPT};
+  if (rule->rbp_offset) {
+    const int64_t saved = rule->cfa_offset + *rule->rbp_offset;
+    if (rule->rbp_saved_at_rbp || saved < 0 || saved > rule->cfa_offset - 16) return std::nullopt;
+    step.saved_bp = static_cast<uint16_t>(saved);
+  }
+  return step;
 }
 
 Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex index) {
@@ -296,28 +318,39 @@ Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex ind
     stack.end = StackEnd::kNone;
     return stack;
   }
-  for (size_t i = 0; i < std::min<size_t>(walked.addresses.size(), 2); ++i)
-    space.Learn(walked.addresses[i] - (i > 0));
+  const size_t chain = 1 + (walked.leaf_word ? 1 : walked.steps);
+  for (size_t i = 0; i < chain; ++i) space.Learn(walked.addresses[i] - (i > 0));
 
-  const LeafVerdict verdict = JudgeLeaf(walked, space);
-  const size_t chain = walked.leaf == WalkedStack::Leaf::kNone ? 1 : 2;
   const bool all_goroutine = walked.goroutine_at == 0;
   const size_t system_end = all_goroutine ? walked.addresses.size() : walked.goroutine_at;
   const SegmentKind kind = all_goroutine ? SegmentKind::kGoroutine : SegmentKind::kUser;
 
   std::vector<StackAddress> part = {{walked.addresses[0], false, false}};
-  if (verdict.keep_word && space.FollowsCall(walked.addresses[1]))
-    part.push_back({walked.addresses[1], true, false});
+  LeafVerdict verdict;
+  bool at_start = false;
+  if (walked.steps == 0) {
+    verdict = JudgeLeaf(walked, space);
+    if (verdict.keep_word && space.FollowsCall(walked.addresses[1]))
+      part.push_back({walked.addresses[1], true, false});
+  } else if (StepsHold(walked, space)) {
+    for (size_t i = 1; i <= walked.steps && !at_start; ++i) {
+      part.push_back({walked.addresses[i], true, false});
+      at_start = space.IsStart(walked.addresses[i]);
+    }
+  } else {
+    // The frame pointer may have been taken from anywhere, too.
+    verdict.caller_unknown = true;
+  }
+  const StackAddress previous = part.back();
   if (verdict.caller_unknown) {
     AddSegment(kind, index, std::move(part), &stack);
     AddMarker(kCallerUnknown, &stack);
     part.clear();
   }
-  const StackAddress previous =
-      part.empty() ? StackAddress{walked.addresses[0], false, false} : part.back();
   // Behind an unknown caller the chain may have skipped more than one.
   const bool guessed = verdict.chain_guessed || verdict.caller_unknown;
-  stack.end = AppendChain(walked, chain, system_end, previous, guessed, space, &part);
+  stack.end = at_start ? StackEnd::kComplete
+                       : AppendChain(walked, chain, system_end, previous, guessed, space, &part);
   if (walked.no_goroutine && !part.empty() && stack.end == StackEnd::kLeftStack) {
     const StackAddress outermost = part.back();
     if (space.IsGo(outermost.value - 1) &&

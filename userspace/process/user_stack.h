@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "bpf/wire.h"
 #include "userspace/process/go_layout.h"
 #include "userspace/process/live_space.h"
 #include "userspace/profile/recording.h"
@@ -16,15 +17,11 @@ namespace stallscope {
 
 // A user stack as the kernel's walker (bpf/walk.h) left it, innermost first.
 struct WalkedStack {
-  enum class Leaf : uint8_t {
-    kNone,   // addresses[1] comes from the frame pointer chain
-    kWord,   // addresses[1] is the word at the stack pointer
-    kTable,  // addresses[1] was read where LeafReturnOffset() says
-  };
   std::vector<uint64_t> addresses;
-  Leaf leaf = Leaf::kNone;
-  uint32_t leaf_offset = 0;  // Leaf::kTable: the offset that was used
-  size_t goroutine_at = 0;   // addresses from here on are the goroutine's; size(): none
+  size_t steps = 0;           // addresses[1..steps] were found by frame steps
+  uint16_t steps_check = 0;   // frame_step_check() over the steps that were used
+  bool leaf_word = false;     // addresses[1] is the word at the stack pointer; there are no steps
+  size_t goroutine_at = 0;    // addresses from here on are the goroutine's; size(): none
   StackEnd end = StackEnd::kComplete;
   bool no_goroutine = false;  // a Go thread that carries none
 };
@@ -35,10 +32,9 @@ inline constexpr char kCallerUnknown[] = "caller unknown";
 // Keeps the addresses that are callers, marks those that are guesses, drops stale ones.
 Stack JudgeUserStack(const WalkedStack& walked, LiveSpace& space, SpaceIndex index);
 
-// Bytes from the stack pointer to the return address at `ip`, where the tables say that it is not
-// right there and that the frame pointer is still the caller's. nullopt: the word at the stack
-// pointer, or the frame pointer, will do.
-std::optional<uint32_t> LeafReturnOffset(uint64_t ip, const LiveSpace& space);
+// How the walker may step from `address` to its caller, from the unwind tables. nullopt: the frame
+// pointer leads there, or the tables do not say, or it is Go code.
+std::optional<frame_step> FrameStepAt(uint64_t address, bool is_return, const LiveSpace& space);
 
 // The registers of a thread that waits.
 struct Registers {
