@@ -13,6 +13,7 @@ import signal
 import time
 
 import callers
+import errors
 import harness as h
 
 CHAIN = "abc"
@@ -114,6 +115,19 @@ def forks_and_execs():
     h.up_to_three_times(attempt)
 
 
+def quick_execs():
+    """Sixty programs in less than a second, so that several come between two looks of the recorder: one that was gone
+    before it could be read has no names. Never those of the one that came after it."""
+    def attempt():
+        rows, result, log = record_chain(*chain_words(SHORT, CHAIN * 20))
+        check_owners(rows, "wait_chain_")
+        for sample in result.samples:
+            own = sample.labels["comm"].removeprefix("wait_chain_")
+            h.check(programs_named(sample.user_names) <= {own}, f"names of another program: {sample}")
+        return check_short_waits(log, result)
+    h.up_to_three_times(attempt)
+
+
 def quick_forks():
     """Short-lived children, several between two looks of the recorder: what a child waits in its parent's code, before
     its exec, has the parent's names, though it is another program by the time it is looked at."""
@@ -133,7 +147,7 @@ def waits_inside_exec():
         places.append(folder / f"cold_exec_{letter}")
         shutil.copy(h.testprog(places[-1].name), places[-1])
     os.sync()  # a dirty page cannot be dropped from the cache
-    _, result, _ = record_chain(h.testprog("wait_chain_c"), "-w", "0.1", places[0], 20, places[1], places[0])
+    rows, result, _ = record_chain(h.testprog("wait_chain_c"), "-w", "0.1", places[0], 20, places[1], places[0])
     inside = [s for s in result.samples if s.reason == "syscall execve" or any("execve" in name for name in kernel_names(s))]
     # Only a memory that is the new program's is mapped and cleared by the loader.
     after = [s for s in inside if any(name.startswith(("load_elf_binary", "clear_user")) for name in kernel_names(s))
@@ -142,6 +156,7 @@ def waits_inside_exec():
     for sample in inside:
         print(f"    {sample.count} x {' ; '.join(kernel_names(sample)[-6:])} [{sample.reason}]")
         h.check(not sample.user_names, f"a user stack inside execve: {sample}")
+    check_owners([row for row in rows if row[0][0].startswith("cold_exec_")], "cold_exec_")
     h.check(inside, "no wait inside execve: the test shows nothing")
     if not after:
         h.skip("the program's pages came without a wait: not shown for the new memory")
@@ -291,6 +306,10 @@ def stopped_wait(kind, reason):
     h.up_to_three_times(attempt)
 
 
+def stopped_sleep():
+    stopped_wait("sleep", "sleep")
+
+
 def stopped_poll():
     stopped_wait("poll", "poll")
 
@@ -435,7 +454,51 @@ def pid_taken_later():
     pid_of_a_dead_child(0.5)
 
 
+def pid_taken_by_a_sibling():
+    """With --children the one that gets a dead child's pid may be a child as well: then both are recorded."""
+    folder = h.scratch()
+    parent = h.Program(h.testprog("short_lives")).ready()
+    recorder = h.Recorder("-p", parent.pid, "--children", "-e", "offcpu", "-d", "0", "-o", folder / "out.json").wait_began()
+    parent.tell("heirs")
+    said = parent.line()
+    recorder.interrupt()
+    recorder.expect(0)
+    if said == "not reused":
+        h.skip("a pid cannot be reused here")
+    result = h.Result(folder / "out.json")
+    h.print_losses(result)
+    for function in ("first_child_wait", "second_child_wait"):
+        samples = result.through(function, int(said))
+        print(f"  {function}: {[str(s) for s in samples]}")
+        h.check(h.within(sum(s.time for s in samples), 0.3e9, 0.02, function), f"{function} is not whole")
+
+
+def ended_target():
+    """A zombie has a pid and is no process any more."""
+    target = h.Program("true")
+    status = pathlib.Path(f"/proc/{target.pid}/status")
+    end = time.monotonic() + 10
+    while "State:\tZ" not in status.read_text():
+        h.check(time.monotonic() < end, "it does not end")
+        time.sleep(0.05)
+    errors.refused("-p", target.pid, "-e", "offcpu", code=4, says=rf"no process {target.pid}\b", remedy=r"pgrep -a")
+
+
+def ended_leader():
+    """The main thread may end before the others: then /proc shows the process as a zombie without memory, and it is
+    none."""
+    target = h.Program(h.testprog("ended_leader")).ready()
+    time.sleep(0.2)
+    h.check("State:\tZ" in pathlib.Path(f"/proc/{target.pid}/status").read_text(), "the main thread has not ended")
+    out = h.scratch() / "out.json"
+    h.record("-p", target.pid, "-e", "offcpu", "-d", "1s", "-o", out)
+    result = h.Result(out)
+    print(f"  {[str(s) for s in result.samples]}")
+    h.check(sum(s.count for s in result.through("nap_without_leader")) > 50, "the naps have no names")
+
+
 if __name__ == "__main__":
-    h.main(chained_execs, forks_and_execs, quick_forks, waits_inside_exec, thousand_hung_threads,
-           thousand_hung_threads_apart, one_address_in_two_programs, callers_in_two_processes, compat_call, stopped_poll,
-           stopped_futex, twins, joins_while_blocked, pid_taken_at_once, pid_taken_later)
+    h.main(chained_execs, forks_and_execs, quick_execs, quick_forks, waits_inside_exec, thousand_hung_threads,
+           thousand_hung_threads_apart, one_address_in_two_programs, callers_in_two_processes, compat_call, stopped_sleep,
+           stopped_poll, stopped_futex, twins, joins_while_blocked, pid_taken_at_once, pid_taken_later,
+           pid_taken_by_a_sibling, ended_target, ended_leader)

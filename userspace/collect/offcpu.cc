@@ -214,7 +214,10 @@ std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
       const bool stale = std::any_of(event + 1, batch.end(), [&](const process_event& later) {
         return later.kind == PROCESS_EXEC && later.space.tgid == event->space.tgid;
       });
-      if (auto change = TakeProcessEvent(*event, stale)) {
+      const bool reborn = std::any_of(event + 1, batch.end(), [&](const process_event& later) {
+        return later.kind == PROCESS_FORK && later.space.tgid == event->space.tgid;
+      });
+      if (auto change = TakeProcessEvent(*event, stale, reborn)) {
         if (event->kind == PROCESS_EXEC) just_read[event->space.tgid] = spaces_.Find(event->space);
         changes.push_back(*std::move(change));
       }
@@ -223,13 +226,14 @@ std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
   return changes;
 }
 
-std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event, bool stale) {
+std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event, bool stale,
+                                                      bool reborn) {
   // A child that is followed, or a process that took the wanted name, begins a life of its own
   // under its number.
   if (event.kind == PROCESS_FORK || !options_.wanted_comm.empty()) {
     if (event.kind != PROCESS_EXIT) {
       start_ticks_.erase(event.space.tgid);
-      lives_[event.space.tgid] = event.space.start_boot_ns;
+      lives_[event.space.tgid].insert(event.space.start_boot_ns);
     }
   }
   const auto named = start_ticks_.find(event.space.tgid);
@@ -251,21 +255,25 @@ std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event
     Space& child = spaces_.at(spaces_.Fork(event.space, event.parent_tgid));
     child.comm = comm;
     ledger_->SetGoLayout(event.space.tgid, child.go);
+    // The end of an earlier process of this number may have taken it out again.
+    if (options_.ledger.mode == TARGET_SET)
+      ledger_->AddTarget(event.space.tgid).IgnoreError();  // no room: counted by the kernel's side
   } else {
     change.kind = ProcessChange::kExit;
-    if (options_.ledger.mode == TARGET_SET) ledger_->RemoveTarget(event.space.tgid);
+    if (options_.ledger.mode == TARGET_SET && !reborn) ledger_->RemoveTarget(event.space.tgid);
   }
   return change;
 }
 
 absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
   SeeMappings();  // before anything is opened that they would be held against
+  // The samples first: an exec that comes after them is then known before their program is read.
+  auto samples = ledger_->Drain();
+  if (!samples.ok()) return samples.status();
   auto changes = TakeProcessEvents();
   windows_.Read(Booking());
   // Nobody asks for these again: one process has one layout at a time.
   if (options_.ledger.mode == TARGET_ONE && windows_.empty()) walked_.clear();
-  auto samples = ledger_->Drain();
-  if (!samples.ok()) return samples.status();
   Take(*samples);
   return changes;
 }
@@ -280,7 +288,7 @@ bool OffCpu::IsForeign(const space_key& key) const {
     return true;
   if (options_.ledger.mode == TARGET_ALL) return false;
   const auto life = lives_.find(key.tgid);
-  if (life != lives_.end()) return life->second != key.start_boot_ns;
+  if (life != lives_.end()) return !life->second.contains(key.start_boot_ns);
   const auto named = start_ticks_.find(key.tgid);
   return named != start_ticks_.end() && !SameStart(named->second, key.start_boot_ns);
 }

@@ -103,8 +103,10 @@ class OffCpu {
   void TeachStep(uint64_t address, bool is_return, const LiveSpace& space);
   void TeachSteps(const Stack& stack, const LiveSpace& space);
   std::vector<ProcessChange> TakeProcessEvents();
+  // `reborn`: a later event of the same batch is the birth of another process of this number.
   // nullopt: an event of a process that is not ours.
-  std::optional<ProcessChange> TakeProcessEvent(const process_event& event, bool stale);
+  std::optional<ProcessChange> TakeProcessEvent(const process_event& event, bool stale,
+                                                bool reborn);
   uint32_t InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording);
   absl::Status NameAddresses(Recording* recording, const std::function<bool()>& interrupted);
   void AddLosses(Recording* recording) const;
@@ -139,7 +141,8 @@ class OffCpu {
   uint64_t moved_ = 0;
   absl::flat_hash_set<StackKey> unread_stacks_;
   absl::flat_hash_map<uint64_t, WalkedStack> walked_;  // by the ledger's id
-  absl::flat_hash_map<uint32_t, uint64_t> lives_;  // start of followed processes, by kernel tgid
+  // Starts of followed processes, by kernel tgid: a number can be taken again at once.
+  absl::flat_hash_map<uint32_t, absl::flat_hash_set<uint64_t>> lives_;
   std::map<Stack, uint32_t> stack_index_;
   absl::flat_hash_map<std::string, uint32_t> interned_;
 };

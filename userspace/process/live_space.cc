@@ -3,8 +3,10 @@
 
 #include <absl/hash/hash.h>
 #include <absl/status/status.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,10 +35,28 @@ std::string ReadLink(const std::string& path) {
   return n > 0 ? std::string(buffer, n) : std::string();
 }
 
+// A thread through which the memory of process `pid` can be read: its first one has none any more
+// when it has ended before the others.
+uint32_t ReadableTask(uint32_t pid) {
+  if (!ReadLink(fmt::format("/proc/{}/exe", pid)).empty()) return pid;
+  DIR* tasks = opendir(fmt::format("/proc/{}/task", pid).c_str());
+  if (!tasks) return pid;
+  uint32_t readable = pid;
+  while (const dirent* entry = readdir(tasks)) {
+    const uint32_t task = static_cast<uint32_t>(strtoul(entry->d_name, nullptr, 10));
+    if (task == 0 || ReadLink(fmt::format("/proc/{}/exe", task)).empty()) continue;
+    readable = task;
+    break;
+  }
+  closedir(tasks);
+  return readable;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LiveSpace>> LiveSpace::Open(uint32_t pid,
                                                            symbolizer::ModuleCache* modules) {
+  pid = ReadableTask(pid);
   std::unique_ptr<LiveSpace> space(new LiveSpace(pid, modules));
   space->exe_ = ReadLink(fmt::format("/proc/{}/exe", pid));
   constexpr std::string_view kDeleted = " (deleted)";
@@ -57,7 +77,7 @@ absl::StatusOr<std::unique_ptr<LiveSpace>> LiveSpace::Open(uint32_t pid,
 }
 
 absl::StatusOr<LiveSpace::Layout> LiveSpace::ReadLayout(uint32_t pid, uint64_t known) {
-  auto text = ReadProcFile(fmt::format("/proc/{}/maps", pid));
+  auto text = ReadProcFile(fmt::format("/proc/{}/maps", ReadableTask(pid)));
   if (!text.ok()) return text.status();
   // Most lines are not executable, and most of the time nothing has changed: pick them out before
   // they are parsed.
