@@ -185,6 +185,8 @@ static void add_ours(struct arm* arm, enum target_mode mode, __u32 tgid) {
   arm->programs[arm->count++] = sched->progs.sched_switch;
   arm->programs[arm->count++] = sched->progs.sched_waking;
   arm->programs[arm->count++] = sched->progs.sched_wakeup_new;
+  arm->programs[arm->count++] = sched->progs.ledger_fork;
+  arm->programs[arm->count++] = sched->progs.ledger_exec;
   arm->programs[arm->count++] = process->progs.process_fork;
   arm->programs[arm->count++] = process->progs.process_exec;
   arm->programs[arm->count++] = process->progs.process_exit;
@@ -214,7 +216,21 @@ static void fill_arm(struct arm* arm, struct empty_bpf* empty, __u32 own_tgid) {
   }
 }
 
+/* Makes the ledgers of threads that began before, as a recording does. */
+static void run_open_pass(struct sched_bpf* sched) {
+  struct bpf_link* link = bpf_program__attach_iter(sched->progs.iterate_threads, NULL);
+  int fd = link ? bpf_iter_create(bpf_link__fd(link)) : -1;
+  char buffer[4096];
+
+  if (fd < 0) die("the opening pass");
+  while (read(fd, buffer, sizeof buffer) > 0) {
+  }
+  close(fd);
+  bpf_link__destroy(link);
+}
+
 static void attach(struct arm* arm) {
+  if (arm->sched) run_open_pass(arm->sched);
   for (int i = 0; i < arm->count; i++) {
     arm->links[i] = bpf_program__attach(arm->programs[i]);
     if (!arm->links[i]) die(bpf_program__name(arm->programs[i]));

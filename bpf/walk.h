@@ -217,12 +217,14 @@ static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const
 	walk->hash = hash_step(walk->hash, word);
 }
 
-/* The compiler must not turn the index into a moving pointer, whose bounds the verifier would lose. */
-static __always_inline void keep_address(u32 at, u64 address, struct stack *out)
+/*
+ * chain_at + i, hidden from the compiler. The verifier has to see a loop counter that begins with a known number (before
+ * 6.4 it takes another for an endless loop), and an index that is compared before it is used.
+ */
+static __always_inline u32 chain_index(u32 chain_at, u32 i)
 {
-	asm volatile("" : "+r"(at));
-	if (at < STACK_MAX_ADDRESSES)
-		out->addresses[at] = address;
+	asm volatile("%0 += %1" : "+r"(i) : "r"(chain_at));
+	return i;
 }
 
 /* Follows the frame pointers to the end. Returns the stack's id. */
@@ -230,15 +232,19 @@ static __always_inline u64 finish_walk(const struct go_layout *go, struct walk *
 {
 	struct stack *out = &walk->stack;
 	u64 hash = walk->hash;
-	u32 count = out->chain_at & 0xf;
+	u32 chain_at = out->chain_at & 0xf, count = chain_at;
 	u8 end = WALK_FULL;
 
-	for (; count < STACK_MAX_ADDRESSES; count++) {
+	for (u32 i = 0; i < STACK_MAX_ADDRESSES; i++) {
 		u64 bp = walk->bp, address;
 		struct {
 			u64 bp, caller;
 		} frame;
 
+		count = chain_index(chain_at, i);
+		end = WALK_FULL;
+		if (count >= STACK_MAX_ADDRESSES)
+			break;
 		if (bp < walk->low || bp + sizeof(frame) > walk->limit || (bp & 7)) {
 			end = bp ? WALK_LEFT_STACK : WALK_COMPLETE;
 			if (!go || !walk->goroutine)
@@ -259,8 +265,7 @@ static __always_inline u64 finish_walk(const struct go_layout *go, struct walk *
 			if (!address)
 				break;
 		}
-		end = WALK_FULL;
-		keep_address(count, address, out);
+		out->addresses[count] = address;
 		hash = hash_step(hash, address);
 	}
 	out->end = end;

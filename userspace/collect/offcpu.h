@@ -81,7 +81,12 @@ class OffCpu {
 
   OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules)
       : spaces_(pids, modules),
-        windows_([this](SpaceIndex space, auto unsure) { return spaces_.Reread(space, unsure); }),
+        windows_([this](SpaceIndex space, auto unsure) {
+          LayoutReading reading = spaces_.Reread(space, unsure);
+          // What was taught of the old code is taught anew, from the new.
+          if (reading.kind == LayoutReading::kReplaced) taught_steps_.clear();
+          return reading;
+        }),
         pids_(pids) {}
   absl::Status ReadOpenThreads();
   void Take(const Ledger::Samples& samples);
