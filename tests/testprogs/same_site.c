@@ -69,8 +69,11 @@ static void release(int round) {
 static const struct {
   const char* kind;
   void (*wait)(void);
-} sites[] = {{"inline", site_inline}, {"libc", site_libc}, {"mutex", site_mutex},
-             {"cond", site_cond},     {"sem", site_sem}};
+} sites[] = {{"inline", site_inline},
+             {"libc", site_libc},
+             {"mutex", site_mutex},
+             {"cond", site_cond},
+             {"sem", site_sem}};
 
 NOINLINE static void* site_thread(void* argument) {
   void (*wait)(void) = NULL;

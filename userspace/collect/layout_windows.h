@@ -31,8 +31,8 @@ class LayoutWindows {
   explicit LayoutWindows(Reader reader, Clock clock = SteadyClock)
       : reader_(std::move(reader)), clock_(std::move(clock)) {}
 
-  // To be called once a drain, before its samples are added: reads the layouts whose turn it is, for
-  // a bounded time, and gives what they settle to `sink`.
+  // To be called once a drain, before its samples are added: reads the layouts whose turn it is,
+  // for a bounded time, and gives what they settle to `sink`.
   void Read(const Sink& sink);
   // Reads what has samples waiting, after the last drain, and gives all of them to `sink`.
   void Finish(const Sink& sink);

@@ -36,8 +36,7 @@ absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_fr
   bpf_map__set_max_entries(skeleton->maps.stacks, options.stack_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_0, options.sample_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_1, options.sample_entries);
-  if (options.mode == TARGET_ONE)
-    bpf_map__set_max_entries(skeleton->maps.totals, kMostPrograms);
+  if (options.mode == TARGET_ONE) bpf_map__set_max_entries(skeleton->maps.totals, kMostPrograms);
   auto* knobs = skeleton->rodata;
   knobs->target_mode = options.mode;
   knobs->target_tgid = options.mode == TARGET_ONE && !options.tgids.empty() ? options.tgids[0] : 0;
@@ -257,9 +256,8 @@ int Ledger::targets_fd() const { return bpf_map__fd(impl_->skeleton->maps.target
 std::vector<int> Ledger::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
   std::vector<int> fds;
-  for (const bpf_program* program :
-       {p.sched_switch, p.sched_switch_3, p.sched_waking, p.sched_wakeup_new, p.ledger_fork,
-        p.ledger_exec}) {
+  for (const bpf_program* program : {p.sched_switch, p.sched_switch_3, p.sched_waking,
+                                     p.sched_wakeup_new, p.ledger_fork, p.ledger_exec}) {
     if (bpf_program__fd(program) >= 0) fds.push_back(bpf_program__fd(program));
   }
   return fds;

@@ -18,10 +18,10 @@ namespace stallscope {
 // A user stack as the kernel's walker (bpf/walk.h) left it, innermost first.
 struct WalkedStack {
   std::vector<uint64_t> addresses;
-  size_t steps = 0;           // addresses[1..steps] were found by frame steps
-  uint16_t steps_check = 0;   // frame_step_check() over the steps that were used
-  bool leaf_word = false;     // addresses[1] is the word at the stack pointer; there are no steps
-  size_t goroutine_at = 0;    // addresses from here on are the goroutine's; size(): none
+  size_t steps = 0;          // addresses[1..steps] were found by frame steps
+  uint16_t steps_check = 0;  // frame_step_check() over the steps that were used
+  bool leaf_word = false;    // addresses[1] is the word at the stack pointer; there are no steps
+  size_t goroutine_at = 0;   // addresses from here on are the goroutine's; size(): none
   StackEnd end = StackEnd::kComplete;
   bool no_goroutine = false;  // a Go thread that carries none
 };

@@ -18,8 +18,8 @@ constexpr size_t kCallBytes = 5;     // e8 and a 32-bit distance
 
 bool IsCLibraryOrLoader(std::string_view path) {
   const std::string_view name = path.substr(path.find_last_of('/') + 1);
-  return name.starts_with("libc.") || name.starts_with("libc-") ||
-         name.starts_with("libpthread") || name.starts_with("ld-");
+  return name.starts_with("libc.") || name.starts_with("libc-") || name.starts_with("libpthread") ||
+         name.starts_with("ld-");
 }
 
 using Functions = absl::flat_hash_set<uint64_t>;  // by start
@@ -28,7 +28,8 @@ using Functions = absl::flat_hash_set<uint64_t>;  // by start
 absl::flat_hash_map<uint64_t, std::vector<uint64_t>> CallsInside(std::string_view code,
                                                                  uint64_t start) {
   absl::flat_hash_map<uint64_t, std::vector<uint64_t>> calls;
-  for (size_t at = code.find('\xe8'); at != std::string_view::npos && at + kCallBytes <= code.size();
+  for (size_t at = code.find('\xe8');
+       at != std::string_view::npos && at + kCallBytes <= code.size();
        at = code.find('\xe8', at + 1)) {
     int32_t distance;
     memcpy(&distance, code.data() + at + 1, sizeof(distance));

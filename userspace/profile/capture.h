@@ -20,7 +20,7 @@ std::string WriteCapture(const Recording& recording);
 
 struct ReadCaptureResult {
   Recording recording;
-  std::string damage;  // empty when the file was whole; else one line: what was cut, where
+  std::string damage;         // empty when the file was whole; else one line: what was cut, where
   bool nothing_read = false;  // the damage left none of its samples, as far as is known
 };
 
