@@ -145,7 +145,7 @@ def hidden_kernel_symbols():
 # ---- what was recorded ----
 
 def no_frame_pointers():
-    target = h.Program(h.testprog("callers_nofp"), 1000000).ready()
+    target = h.Program(h.testprog("callers_notables"), 1000000).ready()
     folder = h.scratch()
     recorder = h.Recorder("-p", target.pid, "-e", "offcpu", "-d", "2s", "-o", folder / "out.json").wait_began()
     target.tell()
