@@ -78,6 +78,10 @@ struct signal_struct {
 	atomic_t live; /* threads that have not yet entered do_exit() */
 };
 
+struct mm_struct {
+	unsigned long start_code, end_code, start_stack;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int __state; /* `state`, a long, before 5.14 */
@@ -95,6 +99,7 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct pid *thread_pid;
 	struct sched_info sched_info;
+	struct mm_struct *mm;
 	struct files_struct *files;
 	struct signal_struct *signal;
 	struct thread_struct thread;

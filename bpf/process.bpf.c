@@ -41,6 +41,12 @@ static __always_inline void emit(struct task_struct *task, u32 kind, u32 parent_
 	event->kind = kind;
 	event->parent_tgid = parent_tgid;
 	__builtin_memcpy(event->comm, task->comm, sizeof(event->comm));
+	event->memory = (struct memory_mark){};
+	if (kind == PROCESS_EXEC) {
+		event->memory.start_code = task->mm->start_code;
+		event->memory.end_code = task->mm->end_code;
+		event->memory.start_stack = task->mm->start_stack;
+	}
 	/* No wake-up: a timer in user space drains the ring. */
 	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }

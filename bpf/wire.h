@@ -209,15 +209,22 @@ WIRE_ASSERT(sizeof(struct pid_record) == 16, "struct pid_record");
 
 enum process_event_kind { PROCESS_FORK = 1, PROCESS_EXEC = 2, PROCESS_EXIT = 3 };
 
+/* What tells the memory of one program from that of the next in the same process, as /proc/PID/stat has it too. */
+struct memory_mark {
+	__u64 start_code, end_code, start_stack;
+};
+
 struct process_event {
 	__u64 time_ns;
 	struct space_key space;
 	__u32 kind;
 	__u32 parent_tgid; /* PROCESS_FORK */
 	char comm[16];
+	struct memory_mark memory; /* PROCESS_EXEC: the new program's */
 };
-WIRE_ASSERT(sizeof(struct process_event) == 48, "struct process_event");
+WIRE_ASSERT(sizeof(struct process_event) == 72, "struct process_event");
 WIRE_OFFSET(process_event, space, 8);
 WIRE_OFFSET(process_event, comm, 32);
+WIRE_OFFSET(process_event, memory, 48);
 
 #endif

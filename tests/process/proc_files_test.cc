@@ -68,14 +68,20 @@ class FakeProc : public testing::Test {
   std::string root_;
 };
 
-TEST_F(FakeProc, StartTicksStandAfterAnyComm) {
-  Write("stat", "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 1 2 0 0 20 0 1 0 98765 0 0\n");
-  ASSERT_TRUE(ReadStartTicks(root_ + "/7").ok());
-  EXPECT_EQ(*ReadStartTicks(root_ + "/7"), 98765u);
-  Write("stat", "7 (a) S 1 7\n");
-  EXPECT_FALSE(ReadStartTicks(root_ + "/7").ok());
-  Write("stat", "7 (a S 1 7\n");
-  EXPECT_FALSE(ReadStartTicks(root_ + "/7").ok());
+TEST_F(FakeProc, StatFieldsStandAfterAnyComm) {
+  Write("stat",
+        "7 (a) b (c) S 1 7 7 0 -1 4194560 0 0 0 0 1 2 0 0 20 0 1 0 98765 4096 10 "
+        "18446744073709551615 4198400 4201237 140725315420384 0 0\n");
+  const auto stat = ReadProcessStat(root_ + "/7");
+  ASSERT_TRUE(stat.ok()) << stat.status();
+  EXPECT_EQ(stat->start_ticks, 98765u);
+  EXPECT_EQ(stat->start_code, 4198400u);
+  EXPECT_EQ(stat->end_code, 4201237u);
+  EXPECT_EQ(stat->start_stack, 140725315420384u);
+  for (const char* malformed : {"", "7 (a) S 1 7\n", "7 (a S 1 7\n"}) {
+    Write("stat", malformed);
+    EXPECT_FALSE(ReadProcessStat(root_ + "/7").ok()) << malformed;
+  }
 }
 
 TEST_F(FakeProc, TgidOfAThread) {

@@ -75,11 +75,12 @@ _programs = []
 
 
 class Program:
-    """A process of ours with pipes: lines in, lines out. Killed by its pid at exit, at the latest."""
+    """A process of ours with pipes: lines in, lines out. It leads a session of its own, which is killed at exit, at the
+    latest, so that no child of it is left behind."""
 
     def __init__(self, *command, env=None, cwd=None):
         self.popen = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      text=True, env=env, cwd=cwd)
+                                      text=True, env=env, cwd=cwd, start_new_session=True)
         self.pid = self.popen.pid
         _programs.append(self)
 
@@ -105,8 +106,8 @@ class Program:
         return self.popen.poll() is None
 
     def stop(self):
-        if self.popen.poll() is None:
-            self.popen.kill()
+        with contextlib.suppress(ProcessLookupError):  # it may have ended, and its children not
+            os.killpg(self.pid, signal.SIGKILL)
         self.popen.wait()
         for stream in (self.popen.stdin, self.popen.stdout):
             with contextlib.suppress(OSError):

@@ -101,9 +101,9 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
   for (uint32_t tgid : ledger.tgids) {
     self->spaces_.ReadAhead(tgid);
     const auto pid = pids->FromKernel(tgid);
-    const auto ticks =
-        pid ? ReadStartTicks(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
-    if (ticks.ok()) self->start_ticks_[tgid] = *ticks;
+    const auto stat =
+        pid ? ReadProcessStat(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
+    if (stat.ok()) self->start_ticks_[tgid] = stat->start_ticks;
   }
   auto loaded = Ledger::Load(ledger);
   if (!loaded.ok()) return loaded.status();
@@ -200,27 +200,22 @@ void OffCpu::TeachSteps(const Stack& stack, const LiveSpace& space) {
   }
 }
 
-// Events tell what was; /proc tells what is. A program is read only when no later event of this
-// batch, and none that came while it was being read, says that it is another one by now.
+// Events tell what was; /proc tells what is: a program is read when no later event says that it is
+// another one by now, and believed when it has the memory that its event names.
 std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
   std::vector<ProcessChange> changes;
-  absl::flat_hash_map<uint32_t, SpaceIndex> just_read;  // by tgid
   for (int round = 0; round < kMostEventRounds; ++round) {
     const std::vector<process_event> batch = events_->Drain();
     if (batch.empty()) break;
     for (auto event = batch.begin(); event != batch.end(); ++event) {
-      const auto read = just_read.find(event->space.tgid);
-      if (event->kind == PROCESS_EXEC && read != just_read.end()) spaces_.Forget(read->second);
       const bool stale = std::any_of(event + 1, batch.end(), [&](const process_event& later) {
         return later.kind == PROCESS_EXEC && later.space.tgid == event->space.tgid;
       });
       const bool reborn = std::any_of(event + 1, batch.end(), [&](const process_event& later) {
         return later.kind == PROCESS_FORK && later.space.tgid == event->space.tgid;
       });
-      if (auto change = TakeProcessEvent(*event, stale, reborn)) {
-        if (event->kind == PROCESS_EXEC) just_read[event->space.tgid] = spaces_.Find(event->space);
+      if (auto change = TakeProcessEvent(*event, stale, reborn))
         changes.push_back(*std::move(change));
-      }
     }
   }
   return changes;
@@ -248,7 +243,7 @@ std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event
     change.kind = ProcessChange::kExec;
     change.before = before ? before->comm : "";
     change.after = comm;
-    const SpaceIndex index = spaces_.Exec(event.space, comm, stale);
+    const SpaceIndex index = spaces_.Exec(event.space, comm, event.memory, stale);
     Teach(event.space.tgid, spaces_.at(index));
   } else if (event.kind == PROCESS_FORK) {
     change.kind = ProcessChange::kFork;

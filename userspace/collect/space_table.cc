@@ -25,8 +25,18 @@ std::string Bytes(const space_key& key) {
 }
 
 bool StartedAt(uint32_t pid, uint64_t start_boot_ns) {
-  const auto ticks = ReadStartTicks(fmt::format("/proc/{}", pid));
-  return ticks.ok() && SameStart(*ticks, start_boot_ns);
+  const auto stat = ReadProcessStat(fmt::format("/proc/{}", pid));
+  return stat.ok() && SameStart(stat->start_ticks, start_boot_ns);
+}
+
+memory_mark MemoryOf(uint32_t pid) {
+  const auto stat = ReadProcessStat(fmt::format("/proc/{}", pid));
+  if (!stat.ok()) return {};
+  return {stat->start_code, stat->end_code, stat->start_stack};
+}
+
+bool operator==(const memory_mark& a, const memory_mark& b) {
+  return a.start_code == b.start_code && a.end_code == b.end_code && a.start_stack == b.start_stack;
 }
 
 }  // namespace
@@ -48,6 +58,9 @@ std::unique_ptr<Space> SpaceTable::Open(uint32_t kernel_tgid) {
   auto live = LiveSpace::Open(*pid, modules_);
   if (!live.ok()) return space;
   space->live = *std::move(live);
+  // After the layout: if the process becomes another program meanwhile, this is the other's, and
+  // tells its exec, whose event may come later, that the layout may be so too.
+  space->memory = MemoryOf(*pid);
   auto layout = FindGoLayout(*space->live);
   if (layout.ok()) {
     space->go = *layout;
@@ -63,6 +76,7 @@ SpaceIndex SpaceTable::Add(std::unique_ptr<Space> space) {
   current_[space->key.tgid] = index;
   uint32_t& newest = newest_exec_[space->key.tgid];
   newest = std::max(newest, space->key.exec_id);
+  of_process_[space->key.tgid].push_back(index);
   spaces_.push_back(std::move(space));
   return index;
 }
@@ -106,6 +120,7 @@ SpaceIndex SpaceTable::Fork(const space_key& key, uint32_t parent_tgid) {
   space->live = parent->live;
   space->go = parent->go;
   space->go_problem = parent->go_problem;
+  space->memory = parent->memory;
   return Add(std::move(space));
 }
 
@@ -114,22 +129,28 @@ void SpaceTable::Forget(SpaceIndex index) {
   at(index).go.reset();
 }
 
-SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm, bool stale) {
+SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm, const memory_mark& memory,
+                            bool stale) {
   // What was read ahead was the program before this one.
   if (const auto it = ahead_.find(key.tgid); it != ahead_.end()) {
     space_key before = key;
     if (before.exec_id > 0) --before.exec_id;
     Find(before);
   }
-  if (const auto it = by_key_.find(Bytes(key)); it != by_key_.end()) {
-    at(it->second).comm = std::string(comm);
-    return it->second;
+  for (const SpaceIndex earlier : of_process_[key.tgid]) {
+    if (at(earlier).key.exec_id < key.exec_id && at(earlier).memory == memory) Forget(earlier);
   }
-  auto space = stale ? std::make_unique<Space>() : Open(key.tgid);
-  if (space->live && !StartedAt(space->pid, key.start_boot_ns)) space->live.reset();
-  space->key = key;
-  space->comm = std::string(comm);
-  return Add(std::move(space));
+  SpaceIndex index;
+  if (const auto it = by_key_.find(Bytes(key)); it != by_key_.end()) {
+    index = it->second;
+  } else {
+    auto space = stale ? std::make_unique<Space>() : Open(key.tgid);
+    space->key = key;
+    index = Add(std::move(space));
+  }
+  at(index).comm = std::string(comm);
+  if (!(at(index).memory == memory)) Forget(index);  // it was another program by then
+  return index;
 }
 
 SpaceIndex SpaceTable::AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace> live) {
@@ -141,6 +162,7 @@ SpaceIndex SpaceTable::AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace>
   const SpaceIndex index = spaces_.size();
   by_key_[Bytes(space->key)] = index;
   if (is_current) current_[space->key.tgid] = index;
+  of_process_[space->key.tgid].push_back(index);
   spaces_.push_back(std::move(space));
   return index;
 }

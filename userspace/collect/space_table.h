@@ -34,6 +34,7 @@ struct Space {
   std::optional<SpaceIndex> previous;  // the same program with the layout before this one
   uint32_t replacements = 0;           // layouts before this one
   uint64_t layout_digest = 0;          // as last read
+  memory_mark memory = {};             // of the memory it was read from
 };
 
 // What reading a layout again has shown.
@@ -63,11 +64,11 @@ class SpaceTable {
   SpaceIndex Find(const space_key& key);
   // A child that has not yet become another program: its mappings are its parent's.
   SpaceIndex Fork(const space_key& key, uint32_t parent_tgid);
-  // The space was read when its process may already have been another program.
-  void Forget(SpaceIndex index);
-  // The process became another program: from now on `key` is the one to read.
+  // The process became another program, with this memory: from now on `key` is the one to read.
+  // What was read from this memory under an earlier key is forgotten.
   // `stale`: it has become yet another one since, so there is nothing to read.
-  SpaceIndex Exec(const space_key& key, std::string_view comm, bool stale);
+  SpaceIndex Exec(const space_key& key, std::string_view comm, const memory_mark& memory,
+                  bool stale);
 
   // A mapping that process `pid` (in our own namespace) made since its layout was last read; it may
   // be gone again by the next reading.
@@ -87,6 +88,7 @@ class SpaceTable {
  private:
   SpaceIndex Add(std::unique_ptr<Space> space);
   std::unique_ptr<Space> Open(uint32_t kernel_tgid);
+  void Forget(SpaceIndex index);
   SpaceIndex AddLayout(SpaceIndex previous, std::shared_ptr<LiveSpace> live);
   SpaceIndex AddCommon(SpaceIndex previous, std::vector<LiveSpace::Range> contradicted,
                        std::optional<SpaceIndex> unsure);
@@ -97,6 +99,7 @@ class SpaceTable {
   absl::flat_hash_map<std::string, SpaceIndex> by_key_;  // the bytes of space_key
   absl::flat_hash_map<uint32_t, std::unique_ptr<Space>> ahead_;
   absl::flat_hash_map<uint32_t, SpaceIndex> current_;
+  absl::flat_hash_map<uint32_t, std::vector<SpaceIndex>> of_process_;  // by tgid
   absl::flat_hash_map<uint32_t, uint32_t> newest_exec_;
   absl::flat_hash_map<uint32_t, std::vector<MapsLine>> seen_;  // by pid
 };

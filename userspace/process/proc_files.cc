@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 
 namespace stallscope {
@@ -132,25 +133,27 @@ bool HasEnded(const std::string& proc_dir) {
   return gone && StatusField(*status, "Threads").value_or("") == "1";
 }
 
-absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir) {
+absl::StatusOr<ProcessStat> ReadProcessStat(const std::string& proc_dir) {
   auto stat = ReadProcFile(proc_dir + "/stat");
   if (!stat.ok()) return stat.status();
+  const auto malformed = absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
   // comm, the second field, may hold anything; the rest begins after its last parenthesis, with
   // field 3.
-  size_t at = stat->rfind(')');
-  if (at == std::string::npos)
-    return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
-  std::string_view rest = std::string_view(*stat).substr(at + 1);
-  for (int field = 3; field <= 22; ++field) {
-    const size_t space = rest.find(' ');
-    if (space == std::string_view::npos)
-      return absl::DataLossError(fmt::format("{}/stat is short", proc_dir));
-    rest.remove_prefix(space + 1);
+  const size_t after_comm = stat->rfind(')');
+  if (after_comm == std::string::npos) return malformed;
+  std::string_view rest = std::string_view(*stat).substr(after_comm + 1);
+  ProcessStat read;
+  for (int field = 3; field <= 28; ++field) {
+    if (!TakeChar(&rest, ' ')) return malformed;
+    uint64_t* wanted = field == 22   ? &read.start_ticks
+                       : field == 26 ? &read.start_code
+                       : field == 27 ? &read.end_code
+                       : field == 28 ? &read.start_stack
+                                     : nullptr;
+    if (wanted && !TakeNumber(&rest, 10, wanted)) return malformed;
+    rest.remove_prefix(std::min(rest.find(' '), rest.size()));
   }
-  uint64_t ticks = 0;
-  if (!TakeNumber(&rest, 10, &ticks))
-    return absl::DataLossError(fmt::format("{}/stat does not parse", proc_dir));
-  return ticks;
+  return read;
 }
 
 }  // namespace stallscope

@@ -43,8 +43,11 @@ absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id);
 // ended. False when it cannot be read.
 bool HasEnded(const std::string& proc_dir);
 
-// Start of the process in clock ticks since boot (field 22 of /proc/PID/stat), which tells two
-// lives of a pid apart.
-absl::StatusOr<uint64_t> ReadStartTicks(const std::string& proc_dir);
+// From /proc/PID/stat. The addresses are 0 or 1 for who may not read the process's memory.
+struct ProcessStat {
+  uint64_t start_ticks = 0;  // clock ticks since boot, which tells two lives of a pid apart
+  uint64_t start_code = 0, end_code = 0, start_stack = 0;
+};
+absl::StatusOr<ProcessStat> ReadProcessStat(const std::string& proc_dir);
 
 }  // namespace stallscope
