@@ -44,7 +44,9 @@ Recording FullRecording() {
        MakeMarker("caller unknown"), MakeSegment(SegmentKind::kUser, 1, {{0x1800, false, true}}),
        MakeSegment(SegmentKind::kGoroutine, 0, {{0x400100, true, false}, {0x400200, true, true}})},
       StackEnd::kFull);
-  const uint32_t empty = AddStack(recording, {}, StackEnd::kLost);
+  const uint32_t empty =
+      AddStack(recording, {MakeSegment(SegmentKind::kCreator, 0, {{0x400300, true, false}})},
+               StackEnd::kLost);
   RawReason reason;
   reason.syscall = 202;
   reason.task_state = 0x8001;
@@ -57,6 +59,14 @@ Recording FullRecording() {
   sample.thread_name = "worker-1";
   recording.events[0].samples = {sample, MakeSample(1, whole, {}, {}),
                                  MakeSample(0, 12345, {}, {1, 2, 3})};
+  Sample goroutine = MakeSample(0, empty, {}, {4, 5, 6});
+  goroutine.reason.words = "chan receive";
+  goroutine.reason.peer = "10.0.0.5:443";
+  goroutine.never_ran = true;
+  goroutine.labels = {{"", ""}, {"handler", "/orders"}};
+  recording.events[0].samples.push_back(goroutine);
+  recording.censuses = {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, {{"sleep", 13, 14}, {}}}};
+  recording.histograms = {{0, "scheduler latency", 1, 2, 3, 4, 5}};
   recording.events[1].samples = {MakeSample(1, whole, {}, {std::nullopt})};
   recording.losses = {{"offcpu", "stack map full", 4, 5, "--stacks 65536", true},
                       {"offcpu", "start unknown", 6, std::nullopt, "", false}};
@@ -134,7 +144,7 @@ TEST(Capture, ACutSaysHowMuchWasRead) {
   EXPECT_EQ(damage(bytes.substr(0, 24)), "cut at byte 24 of " + size + ": nothing could be read");
   EXPECT_EQ(
       damage(bytes.substr(0, bytes.size() - 1)),
-      "cut at byte " + std::to_string(bytes.size() - 1) + " of " + size + ": 4 of 4 samples read");
+      "cut at byte " + std::to_string(bytes.size() - 1) + " of " + size + ": 5 of 5 samples read");
 }
 
 // A recording without samples that is cut lost none.

@@ -34,6 +34,9 @@ enum class BlockType : uint32_t {
   kSamples = 11,
   kEnd = 12,
   kFiltered = 13,
+  kSampleDetails = 14,
+  kCensuses = 15,
+  kHistograms = 16,
 };
 
 }  // namespace stallscope

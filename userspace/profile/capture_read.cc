@@ -3,6 +3,7 @@
 // Reads whatever bytes it is handed. Nothing is allocated on the word of a count: lists grow entry
 // by entry while there are bytes for the next one, and every entry is charged against the memory
 // limit.
+#include <absl/container/flat_hash_map.h>
 #include <absl/status/status.h>
 #include <fmt/format.h>
 #include <zlib.h>
@@ -182,7 +183,7 @@ AddressSpace ReadSpace(Cursor& in) {
 
 Segment ReadSegment(Cursor& in) {
   Segment segment;
-  segment.kind = in.Enum(SegmentKind::kMarker);
+  segment.kind = in.Enum(SegmentKind::kCreator);
   segment.space = in.U32();
   segment.marker = in.Text();
   uint64_t previous = 0;
@@ -244,6 +245,59 @@ Sample ReadSample(Cursor& in) {
     return in.I64();
   });
   return sample;
+}
+
+// What a sample has beyond what every sample has.
+struct SampleDetails {
+  std::string words, peer;
+  bool never_ran = false;
+  std::map<std::string, std::string> labels;
+};
+
+SampleDetails ReadDetails(Cursor& in) {
+  SampleDetails details;
+  details.words = in.Text();
+  details.peer = in.Text();
+  details.never_ran = in.Bool();
+  const uint64_t labels = in.U64();
+  for (uint64_t i = 0; i < labels && in.Charge(sizeof(std::string) * 2 + 64); ++i) {
+    std::string key = in.Text();
+    std::string value = in.Text();
+    if (in.ok()) details.labels.insert_or_assign(std::move(key), std::move(value));
+  }
+  return details;
+}
+
+Estimate ReadEstimate(Cursor& in) {
+  Estimate estimate;
+  estimate.words = in.Text();
+  estimate.time_ns = in.U64();
+  estimate.margin_ns = in.U64();
+  return estimate;
+}
+
+Census ReadCensus(Cursor& in) {
+  Census census;
+  census.space = in.U32();
+  for (uint64_t* number :
+       {&census.ticks, &census.tick_cpu_ns, &census.setup_cpu_ns, &census.budget_ppm,
+        &census.period_ns, &census.share_ppm, &census.fewest, &census.most, &census.looks,
+        &census.stacks_read, &census.torn, &census.unread}) {
+    *number = in.U64();
+  }
+  census.reasons = in.List<Estimate>([&] { return ReadEstimate(in); });
+  return census;
+}
+
+RuntimeHistogram ReadHistogram(Cursor& in) {
+  RuntimeHistogram histogram;
+  histogram.space = in.U32();
+  histogram.name = in.Text();
+  for (uint64_t* number : {&histogram.count, &histogram.total_ns, &histogram.p50_ns,
+                           &histogram.p99_ns, &histogram.max_ns}) {
+    *number = in.U64();
+  }
+  return histogram;
 }
 
 Loss ReadLoss(Cursor& in) {
@@ -375,6 +429,12 @@ class Reader {
         return ReadSamples(in);
       case BlockType::kFiltered:
         return Append(in, to.filtered, [&] { return ReadHidden(in); });
+      case BlockType::kSampleDetails:
+        return ReadAllDetails(in);
+      case BlockType::kCensuses:
+        return Append(in, to.censuses, [&] { return ReadCensus(in); });
+      case BlockType::kHistograms:
+        return Append(in, to.histograms, [&] { return ReadHistogram(in); });
       case BlockType::kEnd:
         return ReadEnd(in);
     }
@@ -437,6 +497,18 @@ class Reader {
     }
   }
 
+  void ReadAllDetails(Cursor& in) {
+    const uint64_t event = in.U64();
+    if (event >= result_.recording.events.size()) return in.Reject();
+    if (event >= details_.size()) details_.resize(event + 1);
+    while (in.more()) {
+      if (!in.Charge(sizeof(SampleDetails) + 64)) return;  // and the map's node
+      const uint64_t index = in.U64();
+      SampleDetails details = ReadDetails(in);
+      if (in.ok()) details_[event].insert_or_assign(index, std::move(details));
+    }
+  }
+
   void ReadEnd(Cursor& in) {
     const uint64_t blocks = in.U64();
     if (blocks != blocks_) return in.Reject();  // some were taken out
@@ -450,8 +522,23 @@ class Reader {
           [](const PlacedSample& a, const PlacedSample& b) { return a.first < b.first; });
       std::vector<Sample>& samples = result_.recording.events[i].samples;
       samples.reserve(placed_[i].size());
-      for (PlacedSample& placed : placed_[i]) samples.push_back(std::move(placed.second));
+      for (PlacedSample& placed : placed_[i]) {
+        if (i < details_.size()) Complete(placed.second, details_[i], placed.first);
+        samples.push_back(std::move(placed.second));
+      }
     }
+  }
+
+  using DetailsByPlace = absl::flat_hash_map<uint64_t, SampleDetails>;
+
+  static void Complete(Sample& sample, DetailsByPlace& all, uint64_t place) {
+    const auto found = all.find(place);
+    if (found == all.end()) return;
+    sample.reason.words = std::move(found->second.words);
+    sample.reason.peer = std::move(found->second.peer);
+    sample.never_ran = found->second.never_ran;
+    sample.labels = std::move(found->second.labels);
+    all.erase(found);
   }
 
   std::string_view bytes_;
@@ -462,6 +549,7 @@ class Reader {
   uint64_t samples_read_ = 0;
   std::optional<uint64_t> samples_expected_;       // unknown until that block is read
   std::vector<std::vector<PlacedSample>> placed_;  // parallel to Recording::events
+  std::vector<DetailsByPlace> details_;            // the same
   ReadCaptureResult result_;
 };
 

@@ -147,6 +147,47 @@ void PutSample(Payload& out, const Sample& sample) {
   }
 }
 
+bool HasDetails(const Sample& sample) {
+  return sample.never_ran || !sample.labels.empty() || !sample.reason.words.empty() ||
+         !sample.reason.peer.empty();
+}
+
+void PutDetails(Payload& out, const Sample& sample) {
+  out.Text(sample.reason.words);
+  out.Text(sample.reason.peer);
+  out.Bool(sample.never_ran);
+  out.U(sample.labels.size());
+  for (const auto& [key, value] : sample.labels) {
+    out.Text(key);
+    out.Text(value);
+  }
+}
+
+void PutCensus(Payload& out, const Census& census) {
+  out.U(census.space);
+  for (const uint64_t number :
+       {census.ticks, census.tick_cpu_ns, census.setup_cpu_ns, census.budget_ppm, census.period_ns,
+        census.share_ppm, census.fewest, census.most, census.looks, census.stacks_read, census.torn,
+        census.unread}) {
+    out.U(number);
+  }
+  out.U(census.reasons.size());
+  for (const Estimate& reason : census.reasons) {
+    out.Text(reason.words);
+    out.U(reason.time_ns);
+    out.U(reason.margin_ns);
+  }
+}
+
+void PutHistogram(Payload& out, const RuntimeHistogram& histogram) {
+  out.U(histogram.space);
+  out.Text(histogram.name);
+  for (const uint64_t number : {histogram.count, histogram.total_ns, histogram.p50_ns,
+                                histogram.p99_ns, histogram.max_ns}) {
+    out.U(number);
+  }
+}
+
 class Writer {
  public:
   explicit Writer(const Recording& recording) : recording_(recording) {}
@@ -212,6 +253,7 @@ class Writer {
     WriteTotals();
     WriteCost();
     WriteHung();
+    WriteCensuses();
   }
 
   uint64_t SampleCount() const {
@@ -283,6 +325,20 @@ class Writer {
     Flush(BlockType::kHung, out);
   }
 
+  void WriteCensuses() {
+    Payload out;
+    for (const Census& census : recording_.censuses) {
+      PutCensus(out, census);
+      FlushIfFull(BlockType::kCensuses, out);
+    }
+    Flush(BlockType::kCensuses, out);
+    for (const RuntimeHistogram& histogram : recording_.histograms) {
+      PutHistogram(out, histogram);
+      FlushIfFull(BlockType::kHistograms, out);
+    }
+    Flush(BlockType::kHistograms, out);
+  }
+
   void WriteSpaces() {
     Payload out;
     for (const AddressSpace& space : recording_.spaces) {
@@ -341,10 +397,22 @@ class Writer {
   // The samples of every event on stacks up to `last_stack` that were not written before.
   void WriteSamples(const std::vector<SamplesByStack>& samples, std::vector<size_t>& done,
                     uint64_t last_stack) {
-    Payload out;
+    Payload out, details;
     for (size_t event = 0; event < samples.size(); ++event) {
-      size_t& next = done[event];
-      for (; next < samples[event].size() && samples[event][next].first <= last_stack; ++next) {
+      const size_t first = done[event];
+      size_t end = first;
+      while (end < samples[event].size() && samples[event][end].first <= last_stack) ++end;
+      for (size_t next = first; next < end; ++next) {
+        const size_t index = samples[event][next].second;
+        const Sample& sample = recording_.events[event].samples[index];
+        if (!HasDetails(sample)) continue;
+        if (details.empty()) details.U(event);
+        details.U(index);
+        PutDetails(details, sample);
+        FlushIfFull(BlockType::kSampleDetails, details);
+      }
+      Flush(BlockType::kSampleDetails, details);
+      for (size_t next = first; next < end; ++next) {
         const size_t index = samples[event][next].second;
         if (out.empty()) out.U(event);
         out.U(index);
@@ -352,6 +420,7 @@ class Writer {
         FlushIfFull(BlockType::kSamples, out);
       }
       Flush(BlockType::kSamples, out);
+      done[event] = end;
     }
   }
 

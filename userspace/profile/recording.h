@@ -42,7 +42,15 @@ struct AddressSpace {
   bool operator==(const AddressSpace&) const = default;
 };
 
-enum class SegmentKind : uint8_t { kKernel = 0, kUser = 1, kGoroutine = 2, kMarker = 3 };
+// kCreator: the go statement that started the goroutine, and where its parent still stands in it,
+// the parent's stack. Always the last segment; shown with --created-by alone.
+enum class SegmentKind : uint8_t {
+  kKernel = 0,
+  kUser = 1,
+  kGoroutine = 2,
+  kMarker = 3,
+  kCreator = 4,
+};
 
 struct StackAddress {
   uint64_t value = 0;
@@ -75,7 +83,7 @@ enum class StackEnd : uint8_t {
   kMoved = 7,       // the thread ran while its stack was being read from outside
 };
 
-// Segments innermost first: kernel, then user (C), then goroutine.
+// Segments innermost first: kernel, then user (C), then goroutine, then its creator.
 struct Stack {
   std::vector<Segment> segments;
   StackEnd end = StackEnd::kComplete;
@@ -96,6 +104,11 @@ struct RawReason {
   bool in_iowait = false;
   bool kernel_thread = false;
   FileType file = FileType::kUnknown;
+  // A goroutine's: the runtime's own words ("chan receive"), or "runnable", "syscall". Nothing of
+  // the above applies then. Empty: a thread's.
+  std::string words;
+  // What it waits for, where that is known: "10.0.0.5:443", "mutex 0xc000123450".
+  std::string peer;
   auto operator<=>(const RawReason&) const = default;
 };
 
@@ -107,7 +120,46 @@ struct Sample {
   uint32_t stack = 0;       // index into Recording::stacks
   RawReason reason;
   std::vector<std::optional<int64_t>> values;
+  bool never_ran = false;  // a goroutine that waited in one wait for all of the recording
+  std::map<std::string, std::string> labels;  // pprof labels of a goroutine
   bool operator==(const Sample&) const = default;
+};
+
+// A sum that was estimated, with the range that holds the truth 95 times in 100.
+struct Estimate {
+  std::string words;  // as in RawReason
+  uint64_t time_ns = 0;
+  uint64_t margin_ns = 0;  // +-
+  bool operator==(const Estimate&) const = default;
+};
+
+// How a census of goroutines came to its sums.
+struct Census {
+  SpaceIndex space = 0;
+  uint64_t ticks = 0;         // snapshots
+  uint64_t tick_cpu_ns = 0;   // our CPU in them
+  uint64_t setup_cpu_ns = 0;  // our CPU before the first: finding the runtime, checking its layout
+  uint64_t budget_ppm = 0;    // of one core, what the ticks may take; parts in a million
+  uint64_t period_ns = 0;     // between two snapshots, on average
+  uint64_t share_ppm = 0;     // of the goroutines looked at in a snapshot, on average
+  uint64_t fewest = 0, most = 0;  // goroutines that were alive in a snapshot
+  uint64_t looks = 0;             // goroutines looked at, over all snapshots
+  uint64_t stacks_read = 0;       // of them: those whose stack had to be read
+  uint64_t torn = 0;              // readings that the goroutine moved under, and were made again
+  uint64_t unread = 0;            // goroutines whose stack could not be read in one piece
+  std::vector<Estimate> reasons;
+  bool operator==(const Census&) const = default;
+};
+
+// What the Go runtime counted by itself in the time of the recording: waits for a CPU, for a
+// runtime lock, stops of the world.
+struct RuntimeHistogram {
+  SpaceIndex space = 0;
+  std::string name;                             // "scheduler latency", "stop the world (GC)"
+  uint64_t count = 0;                           // 0 where the runtime keeps a sum alone
+  uint64_t total_ns = 0;                        // 0 where it keeps buckets alone
+  uint64_t p50_ns = 0, p99_ns = 0, max_ns = 0;  // upper ends of the buckets they fall in
+  bool operator==(const RuntimeHistogram&) const = default;
 };
 
 struct Column {
@@ -201,6 +253,8 @@ struct Recording {
   std::vector<Hidden> filtered;  // what --min and --max left out while recording
   std::vector<HungThread> hung;
   std::vector<ProcessTotals> totals;
+  std::vector<Census> censuses;
+  std::vector<RuntimeHistogram> histograms;
   std::vector<std::string> notes;  // lines the summary repeats: an exec, an exit, a repaired count
   Cost cost;
   // Names of every address that occurs in `stacks`, innermost (inlined) first. An address without a
