@@ -317,7 +317,8 @@ class Recorder {
     const absl::Status status = offcpu_->Fill(&recording, interrupted);
     if (absl::IsCancelled(status)) return kExitAbandoned;
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
-    recording.cost = cost_->Measure(Now(CLOCK_MONOTONIC), recording.duration_ns, offcpu_->MapFds());
+    recording.cost = cost_->Measure(Now(CLOCK_MONOTONIC), recording.duration_ns, offcpu_->MapFds(),
+                                    offcpu_->ring_bytes());
     offcpu_.reset();  // nothing of ours is attached from here on
 
     auto profile = MakeProfile(recording, options_.view);

@@ -81,6 +81,8 @@ std::vector<std::pair<uint32_t, MapsLine>> CodeMappings::Drain() {
   return mappings;
 }
 
+uint64_t CodeMappings::bytes() const { return rings_.size() * (kPage + kDataBytes); }
+
 void CodeMappings::DrainRing(const Ring& ring, std::vector<std::pair<uint32_t, MapsLine>>* out) {
   auto* page = static_cast<perf_event_mmap_page*>(ring.memory);
   const char* data = static_cast<const char*>(ring.memory) + kPage;

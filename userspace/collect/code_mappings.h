@@ -25,6 +25,8 @@ class CodeMappings {
   std::vector<std::pair<uint32_t, MapsLine>> Drain();
   // Records that found no room.
   uint64_t lost() const { return lost_; }
+  // Memory shared with the kernel.
+  uint64_t bytes() const;
 
  private:
   struct Ring {

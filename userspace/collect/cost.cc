@@ -44,7 +44,8 @@ void CostMeter::Switch(bool on, uint64_t mono_ns) {
 
 void CostMeter::Tick(uint64_t mono_ns) { Switch(ticks_++ % kOneTickIn == 0, mono_ns); }
 
-Cost CostMeter::Measure(uint64_t mono_ns, uint64_t duration_ns, const std::vector<int>& map_fds) {
+Cost CostMeter::Measure(uint64_t mono_ns, uint64_t duration_ns, const std::vector<int>& map_fds,
+                        uint64_t ring_bytes) {
   Switch(false, mono_ns);
   Cost cost;
   uint64_t run_ns = 0, runs = 0;
@@ -60,6 +61,7 @@ Cost CostMeter::Measure(uint64_t mono_ns, uint64_t duration_ns, const std::vecto
     cost.kernel_ns = static_cast<uint64_t>(run_ns * scale);
     cost.kernel_runs = static_cast<uint64_t>(runs * scale);
   }
+  cost.map_bytes = ring_bytes;
   for (int fd : map_fds) cost.map_bytes += MapBytes(fd);
   rusage usage;
   if (getrusage(RUSAGE_SELF, &usage) == 0) {

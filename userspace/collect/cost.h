@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What observation costs: CPU of ours, CPU inside our kernel programs, memory of the maps.
+// What observation costs: CPU of ours, CPU inside our kernel programs, memory of the maps and
+// rings.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,9 @@ class CostMeter {
   void Tick(uint64_t mono_ns);
 
   // Kernel time is scaled to `duration_ns`; absent when the kernel gave no statistics.
-  Cost Measure(uint64_t mono_ns, uint64_t duration_ns, const std::vector<int>& map_fds);
+  // `ring_bytes`: memory shared with the kernel that is in no map.
+  Cost Measure(uint64_t mono_ns, uint64_t duration_ns, const std::vector<int>& map_fds,
+               uint64_t ring_bytes);
 
  private:
   void Switch(bool on, uint64_t mono_ns);

@@ -36,7 +36,10 @@ absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_fr
   bpf_map__set_max_entries(skeleton->maps.stacks, options.stack_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_0, options.sample_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_1, options.sample_entries);
-  if (options.mode == TARGET_ONE) bpf_map__set_max_entries(skeleton->maps.totals, kMostPrograms);
+  if (options.mode == TARGET_ONE) {
+    bpf_map__set_max_entries(skeleton->maps.totals, kMostPrograms);
+    bpf_map__set_max_entries(skeleton->maps.targets, 1);  // not asked
+  }
   auto* knobs = skeleton->rodata;
   knobs->target_mode = options.mode;
   knobs->target_tgid = options.mode == TARGET_ONE && !options.tgids.empty() ? options.tgids[0] : 0;

@@ -95,8 +95,11 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
                                                       symbolizer::ModuleCache* modules) {
   std::unique_ptr<OffCpu> self(new OffCpu(pids, modules));
   self->options_ = options;
-  if (auto mappings = CodeMappings::Open(); mappings.ok())
+  if (auto mappings = CodeMappings::Open(); mappings.ok()) {
     self->code_mappings_ = *std::move(mappings);
+  } else {
+    self->no_code_mappings_ = std::string(mappings.status().message());
+  }
   LedgerOptions ledger = options.ledger;
   for (uint32_t tgid : ledger.tgids) {
     self->spaces_.ReadAhead(tgid);
@@ -600,8 +603,14 @@ void OffCpu::AddLosses(Recording* recording) const {
   add("thread moved while its stack was read", moved_, std::nullopt, "", false);
   add("process gone before it could be read", spaces_.gone(), std::nullopt, "", false);
   add("process events lost", events_->lost(), std::nullopt, "", false);
+  if (code_mappings_) add("mapping events lost", code_mappings_->lost(), std::nullopt, "", false);
   hide("--min", counters[LEDGER_BELOW_MIN], counters[LEDGER_BELOW_MIN_NS]);
   hide("--max", counters[LEDGER_ABOVE_MAX], counters[LEDGER_ABOVE_MAX_NS]);
+  if (!code_mappings_) {
+    recording->notes.push_back(
+        fmt::format("{}: a library that was mapped between two readings of the layout is not seen",
+                    no_code_mappings_));
+  }
   if (const uint64_t repaired = counters[LEDGER_SWITCH_IN_REPAIRED]) {
     recording->notes.push_back(
         fmt::format("{} missed switch-ins repaired from the scheduler's own record", repaired));

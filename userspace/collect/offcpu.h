@@ -75,6 +75,8 @@ class OffCpu {
   const Space* Current(uint32_t kernel_tgid) const { return spaces_.Current(kernel_tgid); }
   std::vector<int> ProgramFds() const;
   std::vector<int> MapFds() const;
+  // Memory of the rings that are no maps.
+  uint64_t ring_bytes() const { return code_mappings_ ? code_mappings_->bytes() : 0; }
 
  private:
   using StackKey = std::pair<SpaceIndex, uint64_t>;  // a space and the ledger's id
@@ -118,7 +120,8 @@ class OffCpu {
 
   SpaceTable spaces_;
   LayoutWindows windows_;
-  std::unique_ptr<CodeMappings> code_mappings_;  // null: the kernel does not let us
+  std::unique_ptr<CodeMappings> code_mappings_;  // null: the kernel does not let us, and
+  std::string no_code_mappings_;                 // this is why
   PidNamespace* pids_;
   OffCpuOptions options_;
   std::unique_ptr<Ledger> ledger_;

@@ -215,7 +215,7 @@ struct Cost {
   std::optional<uint64_t>
       kernel_ns;  // CPU inside our kernel programs, when BPF statistics could be had
   uint64_t kernel_runs = 0;
-  uint64_t map_bytes = 0;  // memory of the kernel maps
+  uint64_t map_bytes = 0;  // memory of the kernel maps and rings
   uint64_t rss_bytes = 0;  // our peak resident set
   bool operator==(const Cost&) const = default;
 };
