@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "userspace/format/format.h"
+#include "userspace/format/json_frame.h"
 #include "userspace/format/text.h"
 #include "userspace/format/value.h"
 
@@ -47,18 +48,6 @@ const char* KindName(ProfileFrameKind kind) {
   return "native";
 }
 
-std::string FrameText(const ProfileFrame& frame) {
-  Object object;
-  object["name"] = ClipName(frame.name);
-  object["file"] = frame.file.empty() ? Object(nullptr) : Object(ClipName(frame.file));
-  object["line"] = frame.line == 0 ? Object(nullptr) : Object(frame.line);
-  object["kind"] = KindName(frame.kind);
-  if (frame.inlined) object["inlined"] = true;
-  if (frame.guessed) object["guessed"] = true;
-  if (frame.unnamed) object["unnamed"] = true;
-  return Dump(object);
-}
-
 Object Labels(const ProfileSample& sample) {
   Object labels = Object::object();
   labels["comm"] = ClipName(sample.comm);
@@ -72,7 +61,7 @@ std::string Frames(const std::vector<std::string>& frame_texts,
   std::string out = "[";
   for (const uint32_t frame : stack) {
     if (out.size() > 1) out += ',';
-    out += frame < frame_texts.size() ? frame_texts[frame] : FrameText({.name = "[unknown]"});
+    out += frame < frame_texts.size() ? frame_texts[frame] : JsonFrame({.name = "[unknown]"});
   }
   return out + "]";
 }
@@ -175,10 +164,22 @@ Object CostObject(const Cost& cost) {
 
 }  // namespace
 
+std::string JsonFrame(const ProfileFrame& frame) {
+  Object object;
+  object["name"] = ClipName(frame.name);
+  object["file"] = frame.file.empty() ? Object(nullptr) : Object(ClipName(frame.file));
+  object["line"] = frame.line == 0 ? Object(nullptr) : Object(frame.line);
+  object["kind"] = KindName(frame.kind);
+  if (frame.inlined) object["inlined"] = true;
+  if (frame.guessed) object["guessed"] = true;
+  if (frame.unnamed) object["unnamed"] = true;
+  return Dump(object);
+}
+
 std::string Json(const Profile& profile) {
   std::vector<std::string> frame_texts;
   frame_texts.reserve(profile.frames.size());
-  for (const ProfileFrame& frame : profile.frames) frame_texts.push_back(FrameText(frame));
+  for (const ProfileFrame& frame : profile.frames) frame_texts.push_back(JsonFrame(frame));
 
   std::string out = "{\"version\":" + Dump(profile.tool_version);
   out += ",\n\"target\":" + Dump(ClipName(profile.target));

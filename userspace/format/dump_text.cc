@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+#include <tuple>
+
+#include "userspace/format/dump.h"
+#include "userspace/format/text.h"
+#include "userspace/format/value.h"
+
+namespace stallscope {
+namespace {
+
+constexpr size_t kIdsShown = 8;
+
+std::string Thousands(uint64_t count) { return ShowValue(static_cast<int64_t>(count), "count"); }
+
+std::string Place(const ProfileFrame& frame) {
+  if (frame.file.empty()) return "";
+  return fmt::format("{}:{}", PrintableName(frame.file), frame.line);
+}
+
+// "[chan receive, >= 5 min, locked to thread]"; the peer after the reason's first word is the
+// caller's, who printed it into `reason`.
+std::string Brackets(const DumpEntry& entry, bool with_time) {
+  std::string text = PrintableName(entry.reason.empty() ? entry.state : entry.reason);
+  if (!entry.peer.empty()) text += " " + PrintableName(entry.peer);
+  if (with_time && entry.at_least_ns)
+    text += ", >= " + ShowValue(static_cast<int64_t>(*entry.at_least_ns), "ns");
+  if (entry.locked) text += ", locked to thread";
+  return "[" + text + "]";
+}
+
+void AppendFrames(const DumpEntry& entry, std::string_view indent, std::string& out) {
+  auto to = std::back_inserter(out);
+  if (entry.frames.empty()) fmt::format_to(to, "{}(no stack: {})\n", indent, entry.no_stack);
+  for (auto frame = entry.frames.rbegin(); frame != entry.frames.rend(); ++frame) {
+    fmt::format_to(to, "{}{}\n", indent, PrintableName(frame->name));
+    if (!frame->file.empty()) fmt::format_to(to, "{}    {}\n", indent, Place(*frame));
+  }
+}
+
+void AppendLabels(const DumpEntry& entry, std::string_view indent, std::string& out) {
+  if (entry.labels.empty()) return;
+  std::string text;
+  for (const auto& [key, value] : entry.labels) {
+    if (!text.empty()) text += ", ";
+    text += fmt::format("{}={}", PrintableName(key), PrintableName(value));
+  }
+  fmt::format_to(std::back_inserter(out), "{}labels: {}\n", indent, text);
+}
+
+void AppendCreator(const DumpEntry& entry, bool with_parent, std::string_view indent,
+                   std::string& out) {
+  if (!entry.creator) return;
+  auto to = std::back_inserter(out);
+  fmt::format_to(to, "{}created by {}", indent, PrintableName(entry.creator->frame.name));
+  if (with_parent && entry.creator->parent)
+    fmt::format_to(to, " in goroutine {}", entry.creator->parent);
+  out += '\n';
+  if (const std::string place = Place(entry.creator->frame); !place.empty())
+    fmt::format_to(to, "{}    {}\n", indent, place);
+}
+
+std::string Heading(const DumpEntry& entry, bool threads) {
+  if (!threads) return fmt::format("goroutine {} {}:\n", entry.id, Brackets(entry, true));
+  return fmt::format("thread {} ({}) {}:\n", entry.id, PrintableName(entry.name),
+                     Brackets(entry, true));
+}
+
+void AppendEach(const Dump& dump, const std::vector<const DumpEntry*>& entries, std::string& out) {
+  for (const DumpEntry* entry : entries) {
+    out += '\n';
+    out += Heading(*entry, dump.go_version.empty());
+    AppendFrames(*entry, "", out);
+    AppendCreator(*entry, true, "", out);
+    AppendLabels(*entry, "", out);
+  }
+}
+
+// What makes two goroutines equal to a reader.
+auto GroupKey(const DumpEntry& entry) {
+  std::optional<ProfileFrame> creator;
+  if (entry.creator) creator = entry.creator->frame;
+  return std::make_tuple(entry.reason, entry.state, entry.peer, entry.locked, entry.frames, creator,
+                         entry.labels);
+}
+
+std::string Ids(const std::vector<const DumpEntry*>& group) {
+  std::string text;
+  for (size_t i = 0; i < group.size() && i < kIdsShown; ++i)
+    text += fmt::format("{}{}", i ? ", " : "", group[i]->id);
+  if (group.size() > kIdsShown) text += ", ...";
+  return text;
+}
+
+// The longest of those that are known, and whether that is known of all.
+std::string Longest(const std::vector<const DumpEntry*>& group) {
+  std::optional<uint64_t> longest;
+  for (const DumpEntry* entry : group) {
+    if (entry->at_least_ns) longest = std::max(longest.value_or(0), *entry->at_least_ns);
+  }
+  if (!longest) return "";
+  return fmt::format(", {} >= {}", group.size() == 1 ? "for" : "one for",
+                     ShowValue(static_cast<int64_t>(*longest), "ns"));
+}
+
+void AppendGroups(const Dump& dump, const std::vector<const DumpEntry*>& entries,
+                  std::string& out) {
+  std::map<decltype(GroupKey(DumpEntry())), std::vector<const DumpEntry*>> by_key;
+  for (const DumpEntry* entry : entries) by_key[GroupKey(*entry)].push_back(entry);
+  std::vector<const std::vector<const DumpEntry*>*> groups;
+  groups.reserve(by_key.size());
+  for (const auto& [key, group] : by_key) groups.push_back(&group);
+  std::stable_sort(groups.begin(), groups.end(),
+                   [](const auto* a, const auto* b) { return a->size() > b->size(); });
+  const char* what = dump.go_version.empty() ? "thread" : "goroutine";
+  for (const auto* group : groups) {
+    const DumpEntry& one = *group->front();
+    fmt::format_to(std::back_inserter(out), "\n{} {}{} {}{}  ({} {})\n", Thousands(group->size()),
+                   what, group->size() == 1 ? "" : "s", Brackets(one, false), Longest(*group),
+                   dump.go_version.empty() ? "tid" : "id", Ids(*group));
+    AppendFrames(one, "  ", out);
+    AppendCreator(one, group->size() == 1, "  ", out);
+    AppendLabels(one, "  ", out);
+  }
+}
+
+std::string States(const Dump& dump) {
+  std::map<std::string, uint64_t> counts;
+  for (const DumpEntry& entry : dump.entries) ++counts[entry.state];
+  std::string text;
+  for (const auto& [state, count] : counts)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", Thousands(count), state);
+  return text;
+}
+
+void AppendIdle(const Dump& dump, std::string& out) {
+  std::map<std::string, uint64_t> counts;
+  uint64_t hidden = 0;
+  for (const DumpEntry& entry : dump.entries) {
+    if (entry.idle.empty()) continue;
+    ++counts[entry.idle];
+    ++hidden;
+  }
+  if (!hidden) return;
+  std::string rules;
+  for (const auto& [rule, count] : counts)
+    rules += fmt::format("{}{} {}", rules.empty() ? "" : ", ", Thousands(count), rule);
+  fmt::format_to(std::back_inserter(out), "\nidle by design, hidden: {} ({}); --idle shows them\n",
+                 Thousands(hidden), rules);
+}
+
+}  // namespace
+
+std::string DumpText(const Dump& dump, const DumpTextOptions& options) {
+  const bool threads = dump.go_version.empty();
+  std::string out =
+      fmt::format("{}{}{}: {} {}{}{}, read in {}\n", PrintableName(dump.target),
+                  threads ? "" : ", ", dump.go_version, Thousands(dump.entries.size()),
+                  threads ? "threads" : "goroutines", dump.entries.empty() ? "" : ": ",
+                  States(dump), ShowValue(static_cast<int64_t>(dump.took_ns), "ns"));
+  for (const std::string& note : dump.notes) out += PrintableName(note) + "\n";
+  std::vector<const DumpEntry*> entries;
+  for (const DumpEntry& entry : dump.entries) {
+    if (options.idle || entry.idle.empty()) entries.push_back(&entry);
+  }
+  if (options.all) {
+    AppendEach(dump, entries, out);
+  } else {
+    AppendGroups(dump, entries, out);
+  }
+  if (!options.idle) AppendIdle(dump, out);
+  return out;
+}
+
+}  // namespace stallscope
