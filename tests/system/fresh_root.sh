@@ -5,7 +5,7 @@
 # a clone of this repository is copied in, and tools/quickstart and tools/test run there twice each, with their times.
 # The kernel is this machine's. By hand, as root; it takes the better part of an hour and needs the network.
 #
-#   tests/system/fresh_root.sh [--only install|quickstart] [bookworm] [trixie]
+#   tests/system/fresh_root.sh [--only install|quickstart|test] [bookworm] [trixie]
 set -euo pipefail
 
 repository=$(cd "$(dirname "$0")/../.." && pwd)
@@ -50,6 +50,7 @@ make_root() { # RELEASE
   # Services must not start in a chroot.
   printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
   chmod +x "$root/usr/sbin/policy-rc.d"
+  mount --bind "$root" "$root"  # a root directory that is a mount, as on a machine
   mount --bind /proc "$root/proc"
   mount --bind /sys "$root/sys"
   mount --bind /sys/kernel/tracing "$root/sys/kernel/tracing" 2>/dev/null || true
@@ -76,6 +77,8 @@ for release in "${releases[@]}"; do
              run_inside "install-deps 2" tools/install-deps --test ;;
     quickstart) run_inside "quickstart 1" tools/quickstart
                 run_inside "quickstart 2" tools/quickstart ;;
+    test) run_inside "test 1" tools/test
+          run_inside "test 2" tools/test ;;
     "") run_inside "quickstart 1" tools/quickstart
         run_inside "quickstart 2" tools/quickstart
         run_inside "test 1" tools/test

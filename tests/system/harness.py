@@ -56,6 +56,18 @@ def need_tool(name):
     return path
 
 
+def debian_program(package, path):
+    """A program of one of Debian's packages: the installed one, else unpacked into a cache."""
+    installed = shutil.which(pathlib.Path(path).name, path=f"/{pathlib.Path(path).parent}")
+    if installed:
+        return installed
+    fetched = subprocess.run([str(REPO / "tools/fetch-package"), package], capture_output=True, text=True)
+    program = pathlib.Path(fetched.stdout.strip() or "/nonexistent") / path
+    if not program.exists():
+        skip(fetched.stderr.strip() or f"{package} has no {path}")
+    return str(program)
+
+
 def testprog(name):
     return str(TESTPROGS / name)
 

@@ -262,7 +262,7 @@ def main():
         return 2
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
-        print("skipped: no chromium here (apt-get install chromium)")
+        print("SKIP: no chromium here (apt-get install chromium)")
         return 77
     checks = Checks()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:

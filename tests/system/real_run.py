@@ -120,7 +120,7 @@ def check_folded(folder):
 
 
 def prometheus():
-    program = h.need_tool("prometheus")
+    program = h.debian_program("prometheus", "usr/bin/prometheus")
     folder, port = h.scratch(), free_port()
     (folder / "prometheus.yml").write_text(
         "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: itself\n  static_configs:\n"
@@ -146,7 +146,7 @@ def prometheus():
 
 
 def nginx():
-    program = h.need_tool("nginx")
+    program = h.debian_program("nginx", "usr/sbin/nginx")
     folder, port = h.scratch(), free_port()
     for name in ("www", "tmp"):
         (folder / name).mkdir()
