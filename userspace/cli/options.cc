@@ -187,6 +187,8 @@ void AddFlag(CLI::App& app, const std::string& name, bool& into) {
 void AddView(CLI::App& app, ProfileOptions& view) {
   AddFlag(app, "--idle", view.idle);
   AddFlag(app, "--reason-root", view.reason_root);
+  AddFlag(app, "--peers", view.peers);
+  AddFlag(app, "--created-by", view.created_by);
   AddFlag(app, "--kernel", view.kernel_only);
   AddFlag(app, "--user", view.user_only);
   AddRepeatable(app, "-I", view.include);
@@ -550,6 +552,8 @@ usage: stallscope convert IN -o OUT [options]
   --kernel, --user     kernel frames only, or user frames only
   --idle               show Go's idle threads whole, not one line a group
   --reason-root        the reason of the wait at the root instead of the leaf
+  --peers              whom a goroutine waits for, after its reason: [IO wait 10.0.0.5:443]
+  --created-by         where a goroutine was started, as its root frames
   --resymbolize        look names up again in the files of this machine whose build id matches
   -q                   only errors
 

@@ -153,7 +153,7 @@ std::vector<TableRow> HeaviestRows(const Profile& profile, const EventProfile& e
   std::map<std::pair<std::string, std::string>, TableRow> sums;
   const std::optional<size_t> count_column = CountColumn(event);
   for (const ProfileSample& sample : event.samples) {
-    const std::optional<uint32_t> site = SiteOfWait(profile.frames, sample.frames);
+    const std::optional<uint32_t> site = SiteOfWait(profile.frames, sample.frames, sample.own_from);
     const std::string name = site ? profile.frames[*site].name : sample.comm;
     const std::string place = site ? PlaceOf(profile.frames[*site]) : "";
     const auto [it, added] = sums.try_emplace({sample.reason, name});

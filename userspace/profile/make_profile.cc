@@ -46,6 +46,8 @@ void AddValues(const std::vector<std::optional<int64_t>>& from,
 struct NamedStack {
   std::vector<uint32_t> frames;
   Evidence evidence = 0;
+  std::vector<uint32_t> creator;  // SegmentKind::kCreator, and the marker that ends it
+  std::optional<uint32_t> go_statement;
 };
 
 class StackNamer {
@@ -64,6 +66,8 @@ class StackNamer {
       if (segment.kind == SegmentKind::kMarker) {
         named.frames.push_back(addresses_.Marker(segment.marker));
         callee = nullptr;
+      } else if (segment.kind == SegmentKind::kCreator) {
+        NameCreator(segment, named);
       } else {
         NameSegment(segment, callee, named, user, counts);
       }
@@ -110,6 +114,25 @@ class StackNamer {
       user.addresses += segment.addresses.size();
       user.go |= go;
     }
+  }
+
+  // Where the goroutine comes from says nothing of its wait: no evidence, and counted nowhere.
+  void NameCreator(const Segment& segment, NamedStack& named) {
+    if (segment.addresses.empty() || !named.creator.empty()) return;
+    const symbolizer::Frame* callee = nullptr;
+    for (const StackAddress& address : segment.addresses) {
+      const NamedFrames& frames = addresses_.Name(segment.space, address);
+      const bool elided = frames.wrapper && !symbolizer::GoShowsWrapper(callee);
+      callee = frames.outermost;
+      named.creator.insert(named.creator.end(), frames.frames.begin() + elided,
+                           frames.frames.end());
+    }
+    if (named.creator.empty()) return;
+    named.go_statement = named.creator.front();
+    std::reverse(named.creator.begin(), named.creator.end());
+    const bool whole_parent = segment.addresses.size() > 1;
+    named.creator.push_back(
+        addresses_.Marker(whole_parent ? "created by, still there" : "created by"));
   }
 
   static void Count(const Stack& stack, const UserPart& user, StackCounts& counts) {
@@ -167,17 +190,51 @@ struct SampleKey {
   }
 };
 
-// The labels of a sample; the thread is empty unless the recording was made with --threads.
+// The labels of a sample.
 struct Labels {
   uint32_t pid = 0;
   uint32_t tid = 0;
   std::string thread;
+  bool has_thread = false;  // --threads, and it is a thread's
+  std::map<std::string, std::string> own;
   auto operator<=>(const Labels&) const = default;
   template <typename H>
   friend H AbslHashValue(H h, const Labels& labels) {
-    return H::combine(std::move(h), labels.pid, labels.tid, labels.thread);
+    return H::combine(std::move(h), labels.pid, labels.tid, labels.thread, labels.has_thread,
+                      labels.own);
   }
 };
+
+// What is shown of a stack.
+struct ShownStack {
+  std::vector<uint32_t> frames;  // as in ProfileSample
+  uint32_t own_from = 0;
+  std::optional<uint32_t> creator;
+  bool never_ran = false;
+  bool operator==(const ShownStack&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H h, const ShownStack& shown) {
+    return H::combine(std::move(h), shown.frames, shown.own_from, shown.creator, shown.never_ran);
+  }
+};
+
+// A goroutine's label under a key of ours keeps its value under another key.
+bool IsKeyOfOurs(std::string_view key) {
+  return key == "comm" || key == "pid" || key == "tid" || key == "thread" || key == "open";
+}
+
+std::map<std::string, std::string> OwnLabels(const std::map<std::string, std::string>& labels) {
+  std::map<std::string, std::string> own;
+  for (const auto& [key, value] : labels) {
+    if (!IsKeyOfOurs(key)) own.emplace(key, value);
+  }
+  for (const auto& [key, value] : labels) {
+    if (!IsKeyOfOurs(key)) continue;
+    std::string renamed = "label." + key;
+    while (!own.emplace(renamed, value).second) renamed = "label." + renamed;
+  }
+  return own;
+}
 
 // For each of `values`, which differ: how many of them are less.
 template <typename T>
@@ -268,6 +325,10 @@ class Builder {
   }
 
   uint32_t Reason(uint32_t stack, const RawReason& raw) {
+    if (!raw.words.empty()) {
+      const bool peer = options_.peers && !raw.peer.empty();
+      return reasons_.Intern(peer ? fmt::format("{} {}", raw.words, raw.peer) : raw.words);
+    }
     const Evidence evidence = stacks_[stack].evidence;
     auto [it, added] =
         reason_of_.try_emplace(ReasonKey{evidence, raw.syscall, raw.task_state, raw.in_iowait,
@@ -279,7 +340,10 @@ class Builder {
   uint32_t InternLabels(const Sample& sample) {
     Labels labels;
     labels.pid = Pid(sample.space);
-    if (recording_.per_thread) {
+    labels.own = OwnLabels(sample.labels);
+    // A goroutine that waits has no thread.
+    if (recording_.per_thread && (sample.reason.words.empty() || sample.tid != 0)) {
+      labels.has_thread = true;
       labels.tid = sample.tid;
       labels.thread = sample.thread_name;
     }
@@ -303,7 +367,7 @@ class Builder {
         continue;
       }
       key.labels = InternLabels(sample);
-      key.stack = ShownStack(stack, key);
+      key.stack = ShownOf(stack, key, sample);
       auto [it, added] = index.try_emplace(key, pending.size());
       if (added) pending.push_back({key, Values(event.columns.size())});
       AddValues(sample.values, pending[it->second].values);
@@ -338,36 +402,49 @@ class Builder {
   FrameFilter::Match MatchOfStack(uint32_t stack) {
     auto [it, added] = stack_matches_.try_emplace(stack);
     if (added) {
-      for (uint32_t frame : stacks_[stack].frames) {
-        it->second |= MatchOfText(frame_matches_, frame, addresses_.frame(frame).name);
+      for (uint32_t frame : stacks_[stack].frames) it->second |= MatchOfFrame(frame);
+      if (options_.created_by) {
+        for (uint32_t frame : stacks_[stack].creator) it->second |= MatchOfFrame(frame);
       }
     }
     return it->second;
   }
 
+  FrameFilter::Match MatchOfFrame(uint32_t frame) {
+    return MatchOfText(frame_matches_, frame, addresses_.frame(frame).name);
+  }
+
   // What is left of a stack to show, as an index into shown_. Equal ones get one index.
-  uint32_t ShownStack(uint32_t stack, const SampleKey& key) {
-    const bool folded = !options_.idle && IsGoSchedulerReason(reasons_.values()[key.reason]);
-    const uint32_t thread = recording_.per_thread ? key.labels : 0;
-    auto [it, added] = shown_of_.try_emplace(std::make_tuple(stack, folded, thread));
-    if (added) it->second = shown_.Intern(CutStack(stack, folded, key.labels));
+  uint32_t ShownOf(uint32_t stack, const SampleKey& key, const Sample& sample) {
+    const bool folded = !options_.idle && sample.reason.words.empty() &&
+                        IsGoSchedulerReason(reasons_.values()[key.reason]);
+    const bool never_ran = sample.never_ran;
+    const uint32_t thread = labels_.values()[key.labels].has_thread ? key.labels + 1 : 0;
+    auto [it, added] = shown_of_.try_emplace(std::make_tuple(stack, folded, never_ran, thread));
+    if (added) it->second = shown_.Intern(CutStack(stack, folded, never_ran, key.labels));
     return it->second;
   }
 
-  std::vector<uint32_t> CutStack(uint32_t stack, bool folded, uint32_t labels) {
-    std::vector<uint32_t> frames;
-    if (recording_.per_thread) {
-      const Labels& of = labels_.values()[labels];
-      frames.push_back(addresses_.Marker(fmt::format("thread {} {}", of.thread, of.tid)));
+  ShownStack CutStack(uint32_t stack, bool folded, bool never_ran, uint32_t labels) {
+    ShownStack shown;
+    const Labels& of = labels_.values()[labels];
+    if (of.has_thread) {
+      shown.frames.push_back(addresses_.Marker(fmt::format("thread {} {}", of.thread, of.tid)));
     }
-    if (folded) return frames;
-    const std::vector<uint32_t>& whole = stacks_[stack].frames;
-    frames.reserve(frames.size() + whole.size());
-    for (uint32_t frame : whole) {
-      if (IsCut(frame)) continue;
-      frames.push_back(frame);
+    shown.never_ran = never_ran;
+    if (never_ran) shown.frames.push_back(addresses_.Marker("never ran"));
+    const NamedStack& whole = stacks_[stack];
+    if (options_.created_by && !options_.kernel_only && !folded) {
+      shown.frames.insert(shown.frames.end(), whole.creator.begin(), whole.creator.end());
+      shown.creator = whole.go_statement;
     }
-    return frames;
+    shown.own_from = static_cast<uint32_t>(shown.frames.size());
+    if (folded) return shown;
+    shown.frames.reserve(shown.frames.size() + whole.frames.size());
+    for (uint32_t frame : whole.frames) {
+      if (!IsCut(frame)) shown.frames.push_back(frame);
+    }
+    return shown;
   }
 
   bool IsCut(uint32_t frame) const {
@@ -395,15 +472,20 @@ class Builder {
   // put into the order of its names once, and what refers to it compares numbers.
   void Finish() {
     const std::vector<uint32_t> frame_rank = SortFrames();
-    std::deque<std::vector<uint32_t>> shown = shown_.TakeValues();
-    for (std::vector<uint32_t>& frames : shown) Renumber(frames, frame_rank);
+    std::deque<ShownStack> shown = shown_.TakeValues();
+    std::deque<std::vector<uint32_t>> stacks;
+    for (ShownStack& stack : shown) {
+      Renumber(stack.frames, frame_rank);
+      if (stack.creator) stack.creator = frame_rank[*stack.creator];
+      stacks.push_back(std::move(stack.frames));
+    }
     SampleOrder order;
     order.comm = Ranks(comms_.values());
-    order.stack = RankStacks(shown);
+    order.stack = RankStacks(stacks);
     order.reason = Ranks(reasons_.values());
     order.labels = Ranks(labels_.values());
     for (size_t i = 0; i < pending_.size(); ++i) {
-      FinishEvent(pending_[i], shown, order, profile_.events[i]);
+      FinishEvent(pending_[i], shown, stacks, order, profile_.events[i]);
     }
     for (ProfileHungThread& hung : profile_.hung) Renumber(hung.frames, frame_rank);
     std::sort(profile_.hung.begin(), profile_.hung.end(),
@@ -420,8 +502,8 @@ class Builder {
   // Fills Profile::frames with the frames that are shown and gives the new number of each.
   std::vector<uint32_t> SortFrames() {
     std::vector<bool> used(addresses_.size());
-    for (const std::vector<uint32_t>& frames : shown_.values()) {
-      for (uint32_t frame : frames) used[frame] = true;
+    for (const ShownStack& shown : shown_.values()) {
+      for (uint32_t frame : shown.frames) used[frame] = true;
     }
     for (const ProfileHungThread& hung : profile_.hung) {
       for (uint32_t frame : hung.frames) used[frame] = true;
@@ -440,8 +522,9 @@ class Builder {
     return rank;
   }
 
-  void FinishEvent(std::vector<Pending>& pending, const std::deque<std::vector<uint32_t>>& shown,
-                   const SampleOrder& order, EventProfile& event) {
+  void FinishEvent(std::vector<Pending>& pending, const std::deque<ShownStack>& shown,
+                   const std::deque<std::vector<uint32_t>>& stacks, const SampleOrder& order,
+                   EventProfile& event) {
     using Place = std::tuple<uint32_t, uint32_t, uint32_t, uint32_t, size_t>;
     std::vector<Place> places;
     places.reserve(pending.size());
@@ -456,7 +539,10 @@ class Builder {
       Pending& p = pending[std::get<4>(place)];
       ProfileSample& sample = event.samples.emplace_back();
       sample.comm = comms_.values()[p.key.comm];
-      sample.frames = shown[p.key.stack];
+      sample.frames = stacks[p.key.stack];
+      sample.own_from = shown[p.key.stack].own_from;
+      sample.creator = shown[p.key.stack].creator;
+      sample.never_ran = shown[p.key.stack].never_ran;
       sample.reason = reasons_.values()[p.key.reason];
       sample.labels = LabelMap(labels_.values()[p.key.labels]);
       sample.values = std::move(p.values);
@@ -464,9 +550,9 @@ class Builder {
   }
 
   std::map<std::string, std::string> LabelMap(const Labels& labels) const {
-    std::map<std::string, std::string> map;
+    std::map<std::string, std::string> map = labels.own;
     if (labels.pid != 0) map["pid"] = fmt::format("{}", labels.pid);
-    if (recording_.per_thread) {
+    if (labels.has_thread) {
       map["tid"] = fmt::format("{}", labels.tid);
       map["thread"] = labels.thread;
     }
@@ -483,11 +569,11 @@ class Builder {
   Interner<std::string> comms_;
   Interner<std::string> reasons_;
   Interner<Labels> labels_;
-  Interner<std::vector<uint32_t>> shown_;  // frames, root first
+  Interner<ShownStack> shown_;
 
   absl::flat_hash_map<SpaceIndex, uint32_t> comm_of_;
   absl::flat_hash_map<ReasonKey, uint32_t> reason_of_;
-  absl::flat_hash_map<std::tuple<uint32_t, bool, uint32_t>, uint32_t> shown_of_;
+  absl::flat_hash_map<std::tuple<uint32_t, bool, bool, uint32_t>, uint32_t> shown_of_;
   Matches stack_matches_;
   Matches frame_matches_;
   Matches reason_matches_;

@@ -19,6 +19,8 @@ struct ProfileOptions {
   bool reason_root = false;  // --reason-root
   bool kernel_only = false;  // --kernel
   bool user_only = false;    // --user
+  bool peers = false;        // --peers: goroutines that wait for different peers stay apart
+  bool created_by = false;   // --created-by: the go statement as root frames of a goroutine
   std::vector<std::string> include;  // -I: keep stacks with a frame that matches one of these
   std::vector<std::string> exclude;  // -X: drop stacks with a frame that matches one of these
 };

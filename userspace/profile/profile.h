@@ -34,8 +34,15 @@ struct ProfileSample {
   std::vector<uint32_t>
       frames;          // indices into Profile::frames, root first; user frames, then kernel frames
   std::string reason;  // without brackets: "futex", "IO wait"
-  std::map<std::string, std::string> labels;   // "pid", "tid", "thread"
+  // "pid", "tid", "thread", and a goroutine's own, whose keys never are one of these.
+  std::map<std::string, std::string> labels;
   std::vector<std::optional<int64_t>> values;  // parallel to the columns
+  // Where the waiter's own stack begins in `frames`. Before it: its thread (--threads), "[never
+  // ran]", and with --created-by what created it, up to "[created by]".
+  uint32_t own_from = 0;
+  // With --created-by: the frame of the go statement.
+  std::optional<uint32_t> creator;
+  bool never_ran = false;  // a goroutine that waited in one wait for all of the recording
 };
 
 struct EventProfile {

@@ -57,15 +57,16 @@ SiteRank RankOf(const ProfileFrame& frame) {
 }  // namespace
 
 std::optional<uint32_t> SiteOfWait(const std::vector<ProfileFrame>& frames,
-                                   const std::vector<uint32_t>& stack) {
+                                   const std::vector<uint32_t>& stack, size_t from) {
   std::optional<uint32_t> site;
   SiteRank best = kNoSite;
-  for (auto it = stack.rbegin(); it != stack.rend(); ++it) {
-    if (*it >= frames.size()) continue;
-    const SiteRank rank = RankOf(frames[*it]);
+  for (size_t i = stack.size(); i > from; --i) {
+    const uint32_t frame = stack[i - 1];
+    if (frame >= frames.size()) continue;
+    const SiteRank rank = RankOf(frames[frame]);
     if (rank <= best) continue;
     best = rank;
-    site = *it;
+    site = frame;
   }
   return site;
 }

@@ -32,6 +32,11 @@ double Share(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
+// Whether labels alone tell them apart.
+bool IsOneLine(const ProfileSample& a, const ProfileSample& b) {
+  return a.comm == b.comm && a.frames == b.frames && a.reason == b.reason;
+}
+
 EventSummary SummarizeEvent(const Profile& profile, const EventProfile& event) {
   EventSummary summary;
   summary.name = event.name;
@@ -45,7 +50,11 @@ EventSummary SummarizeEvent(const Profile& profile, const EventProfile& event) {
     summary.count += count ? ValueOf(sample, *count) : 1;
     summary.value += ValueOf(sample, 0);
   }
-  summary.stacks = event.samples.size();
+  const ProfileSample* previous = nullptr;  // samples are sorted, those of one line beside another
+  for (const ProfileSample& sample : event.samples) {
+    if (previous == nullptr || !IsOneLine(*previous, sample)) ++summary.stacks;
+    previous = &sample;
+  }
   for (const Hidden& hidden : profile.hidden) {
     if (hidden.event != event.name) continue;
     summary.hidden_time_ns += hidden.time_ns;
@@ -94,7 +103,8 @@ std::vector<HeavyReason> HeaviestReasons(const Profile& profile, const EventProf
   for (const ProfileSample& sample : event.samples) {
     if (IsGoSchedulerReason(sample.reason)) continue;
     const uint64_t value = ValueOf(sample, 0);
-    const uint32_t site = SiteOfWait(profile.frames, sample.frames).value_or(kNoSite);
+    const uint32_t site =
+        SiteOfWait(profile.frames, sample.frames, sample.own_from).value_or(kNoSite);
     ReasonSums& sums = by_reason[sample.reason];
     sums.value += value;
     sums.sites[{sample.comm, site}] += value;
