@@ -3,28 +3,22 @@
 // All goroutines of a live process, read from its memory: no stop, no signal, no probe.
 #pragma once
 
+#include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <string>
+#include <random>
+#include <utility>
 #include <vector>
 
+#include "userspace/go/goroutine_list.h"
 #include "userspace/go/runtime.h"
+#include "userspace/go/stack_table.h"
+#include "userspace/go/unwind.h"
+#include "userspace/process/memory.h"
 
 namespace stallscope {
-
-using GoStackIndex = uint32_t;
-inline constexpr GoStackIndex kNoGoStack = 0xffffffff;
-
-// The frames of a goroutine that does not run, innermost first: program counters in the process.
-// All but the first are return addresses, unless the goroutine was interrupted there.
-struct GoStack {
-  std::vector<StackAddress> addresses;
-  StackEnd end = StackEnd::kComplete;
-  bool operator==(const GoStack&) const = default;
-};
 
 // One goroutine as a snapshot saw it.
 struct Goroutine {
@@ -33,13 +27,186 @@ struct Goroutine {
   uint32_t status = 0;      // GoStatus, without the scan bit
   uint8_t wait_reason = 0;  // valid while waiting
   uint8_t tracking_seq = 0;
-  uint64_t sp = 0, pc = 0;  // where it will go on, or where it entered the system call
-  uint64_t created_at = 0;  // gopc: return address of the go statement; 0 for the first
-  uint64_t start = 0;       // entry of the function it began with
-  uint64_t labels = 0;      // address of its pprof labels; 0 for none
-  uint64_t locked_thread = 0;
+  // In the very wait in which the look before this one saw it. Never said of system calls from
+  // go1.26 on, where nothing tells one from the next.
+  bool same_wait = false;
+  // Its stack could not be read in one piece: `stack` is kNoGoStack, the rest is right.
+  bool unread = false;
+  uint64_t sp = 0, pc = 0;          // where it will go on, or where it entered the system call
+  uint64_t created_at = 0;          // gopc: return address of the go statement; 0 for the first
+  uint64_t start = 0;               // entry of the function it began with
+  uint64_t labels = 0;              // address of its pprof labels; 0 for none
+  uint64_t locked_thread = 0;       // address of the runtime's m that it is locked to; 0 for none
   GoStackIndex stack = kNoGoStack;  // none while it runs
-  bool same_wait = false;           // in the very wait in which the snapshot before this one saw it
+  uint32_t unit = 0;                // of the sample: 0 to Snapshot::units_taken - 1
+};
+
+// What one Take() saw: goroutines that are alive, running ones included; those that have ended or
+// have not begun are left out.
+struct Snapshot {
+  uint64_t time_ns = 0;  // CLOCK_MONOTONIC, just before the first goroutine was read
+  std::vector<Goroutine> goroutines;
+  // A snapshot of a part takes `units_taken` of `units` at random, each equally probable, all
+  // goroutines of a unit or none. A sum over the sample times `weight` is an unbiased estimate of
+  // the sum over all; the sums of the units (those without goroutines count as 0) say how far off
+  // it may be.
+  uint32_t units = 0, units_taken = 0;
+  double weight = 1;
+  size_t listed = 0;  // goroutines that the runtime lists, dead ones and those not taken included
+};
+
+struct CensusOptions {
+  size_t max_goroutines = 4 << 20;         // more than these: refused
+  size_t max_frames = 512;                 // of a stack: the innermost
+  size_t max_stack_bytes = 256 << 10;      // of one goroutine's stack, from its stack pointer up
+  size_t max_stacks = 1 << 20;             // distinct ones that are kept
+  size_t max_stack_addresses = 16 << 20;   // in all of them
+  uint64_t deep_bytes_per_take = 1 << 30;  // for stacks that are deeper than their first reading
+  int max_attempts = 6;                    // at a goroutine that moves while it is read
+  uint64_t seed = 0;                       // of the random choice of units; 0: a random one
+};
+
+// Sums over all snapshots so far.
+struct CensusCounters {
+  uint64_t takes = 0;
+  uint64_t looks = 0;        // goroutines that were alive when looked at
+  uint64_t stacks_read = 0;  // of them: those whose stack was read and unwound
+  uint64_t torn = 0;         // readings under which the goroutine moved; they were made again
+  uint64_t unread = 0;       // goroutines that moved under each attempt: state right, no stack
+  uint64_t incomplete = 0;   // stacks that did not lead to their outermost function
+  uint64_t unreadable = 0;   // goroutine structures that could not be read
+  uint64_t stacks_lost = 0;  // stacks that found no room any more (max_stacks)
+  uint64_t refused = 0;  // entries of the runtime's list that cannot be goroutines or come twice
+};
+
+class GoroutineCensus {
+ public:
+  // `memory` and the runtime's tables must outlive it. InvalidArgument: offsets that cannot be.
+  static absl::StatusOr<std::unique_ptr<GoroutineCensus>> Create(const Memory* memory,
+                                                                 const GoRuntime& runtime,
+                                                                 const CensusOptions& options = {});
+
+  // Looks at `share` (0 to 1] of the goroutines. `out` is overwritten; its memory is used again.
+  // NotFound: the process has ended. PermissionDenied. ResourceExhausted: more goroutines than
+  // max_goroutines. FailedPrecondition: the memory is no longer that of this runtime, as after an
+  // exec.
+  absl::Status Take(double share, Snapshot* out);
+
+  // Distinct stacks, for as long as the census lives.
+  const GoStack& stack(GoStackIndex index) const { return stacks_[index]; }
+  size_t stacks() const { return stacks_.size(); }
+  const CensusCounters& counters() const { return counters_; }
+  const GoRuntime& runtime() const { return runtime_; }
+
+ private:
+  // Goroutines that are neighbours in memory and are taken together: as many as lie in a page or
+  // two, so that a small share still reads few pages, and yet there are many units to draw from.
+  static constexpr size_t kUnit = 16;
+
+  // What a g structure says of one moment.
+  struct State {
+    uint64_t lo = 0, hi = 0;  // its stack
+    uint64_t id = 0;
+    uint64_t sp = 0, pc = 0;  // 0 where it has none to show
+    uint32_t status = 0;
+    uint8_t wait_reason = 0, seq = 0;
+
+    bool IsAlive() const;
+    bool HasStack() const;  // one that can be unwound
+    // Stays the same when the runtime moves the stack.
+    uint64_t depth() const { return hi - sp; }
+    bool operator==(const State&) const = default;
+  };
+
+  // What is known of a goroutine since it was last looked at. Less than a cache line: all of them
+  // are visited in every snapshot.
+  struct Slot {
+    uint64_t id = 0, pc = 0, depth = 0;
+    uint32_t status = 0;
+    GoStackIndex stack = kNoGoStack;
+    uint32_t window = 0;  // while active: bytes of stack that cover where it has been
+    uint8_t wait_reason = 0, seq = 0;
+    bool known = false;
+    uint8_t active = 0;  // looks for which it still counts as active: expected to have moved
+  };
+
+  // One goroutine in the part of memory that is being looked at.
+  struct Item {
+    GoroutineList::Place place;
+    uint32_t unit = 0;
+    uint32_t offset = 0;  // of its g in the buffer
+    bool readable = true;
+  };
+  struct Run {
+    uint64_t address = 0;
+    size_t offset = 0, size = 0;           // in the buffer
+    size_t first_item = 0, last_item = 0;  // one past the last
+  };
+
+  // One goroutine whose stack is to be read, together with its g before and after.
+  struct Reading {
+    GoroutineList::Place place;
+    size_t goroutine = 0;       // index in the snapshot
+    uint64_t from = 0, to = 0;  // of the stack; equal: the g alone
+    int attempts = 0;
+    bool twice = false;  // read the stack two times, and compare
+    bool readable = true;
+    size_t offset = 0;  // in the buffer: g, stack, stack again if `twice`, g
+    size_t stack_bytes() const { return to - from; }
+  };
+
+  GoroutineCensus(const Memory* memory, const GoRuntime& runtime, const CensusOptions& options,
+                  size_t g_bytes, uint64_t seed);
+
+  // Reading the structures.
+  void ChooseUnits(double share, Snapshot* out);
+  void AddUnit(uint32_t unit, uint32_t number);
+  absl::Status LookAtItems(Snapshot* out);
+  absl::Status ReadRuns();
+  absl::Status ReadSingly(const Run& run);
+  void JudgeItem(const Item& item, Snapshot* out);
+
+  // Reading stacks.
+  void Defer(const Item& item, const State& seen, Snapshot* out);
+  absl::Status ReadPending(Snapshot* out);
+  size_t LayOut(size_t first);
+  absl::Status ReadBatch(size_t first, size_t last);
+  void JudgeReading(Reading* reading, Snapshot* out);
+  void Again(Reading* reading, const char* g, const State& state, uint64_t bytes, Snapshot* out);
+  void UnwindReading(Reading* reading, const char* g, const State& state, Snapshot* out);
+  GoStackIndex Keep(const GoStack& stack);
+  void Settle(const Reading& reading, const char* g, const State& state, GoStackIndex stack,
+              bool unread, Snapshot* out);
+
+  State Decode(const char* g) const;
+  void Fill(const char* g, const State& state, Goroutine* out) const;
+  bool StackUnchanged(const Slot& slot, const State& state) const;
+  bool WaitUnchanged(const Slot& slot, const State& state) const;
+  void Remember(Slot* slot, const State& state, GoStackIndex stack, bool same_wait) const;
+
+  const Memory* memory_;
+  GoRuntime runtime_;
+  CensusOptions options_;
+  size_t g_bytes_;            // the part of a g that is read
+  bool seq_counts_syscalls_;  // each system call changes trackingSeq
+  GoroutineList list_;
+  GoUnwinder unwinder_;
+  GoStackTable stacks_;
+  std::mt19937_64 random_;
+  std::vector<Slot> slots_;  // by number in the list
+  CensusCounters counters_;
+
+  // Of one Take(); members so that their memory is used again.
+  std::vector<uint32_t> chosen_;  // units, in order
+  std::vector<Item> items_;
+  std::vector<Run> runs_;
+  size_t used_ = 0;  // of buffer_
+  std::vector<char> buffer_, stack_buffer_;
+  std::vector<MemoryRange> ranges_;
+  std::vector<uint32_t> range_owner_;
+  std::vector<Reading> pending_, again_;
+  uint64_t deep_bytes_left_ = 0;
+  GoStack scratch_, second_scratch_;
 };
 
 }  // namespace stallscope
