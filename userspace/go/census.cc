@@ -252,6 +252,7 @@ void GoroutineCensus::JudgeItem(const Item& item, Snapshot* out) {
   if (state.HasStack()) goroutine.stack = slot.stack;
   goroutine.same_wait = WaitUnchanged(slot, state);
   if (!goroutine.same_wait) Remember(&slot, state, goroutine.stack, false);
+  goroutine.since_first_take = slot.since_first_take;
 }
 
 void GoroutineCensus::Defer(const Item& item, const State& seen, Snapshot* out) {
@@ -437,6 +438,7 @@ void GoroutineCensus::Settle(const Reading& reading, const char* g, const State&
   goroutine.stack = stack;
   goroutine.unread = unread;
   goroutine.same_wait = same_wait;
+  goroutine.since_first_take = slots_[reading.place.number].since_first_take;
 }
 
 GoroutineCensus::State GoroutineCensus::Decode(const char* g) const {
@@ -505,6 +507,7 @@ void GoroutineCensus::Remember(Slot* slot, const State& state, GoStackIndex stac
         std::max<uint64_t>(slot->window, std::min(state.depth(), kActiveWindow)));
   }
   slot->known = true;
+  slot->since_first_take = counters_.takes == 1 || (same_wait && slot->since_first_take);
   slot->id = state.id;
   slot->pc = state.pc;
   slot->depth = state.depth();

@@ -30,6 +30,7 @@ struct Goroutine {
   // In the very wait in which the look before this one saw it. Never said of system calls from
   // go1.26 on, where nothing tells one from the next.
   bool same_wait = false;
+  bool since_first_take = false;  // in the very wait in which the first snapshot saw it
   // Its stack could not be read in one piece: `stack` is kNoGoStack, the rest is right.
   bool unread = false;
   uint64_t sp = 0, pc = 0;          // where it will go on, or where it entered the system call
@@ -127,6 +128,7 @@ class GoroutineCensus {
     uint32_t window = 0;  // while active: bytes of stack that cover where it has been
     uint8_t wait_reason = 0, seq = 0;
     bool known = false;
+    bool since_first_take = false;
     uint8_t active = 0;  // looks for which it still counts as active: expected to have moved
   };
 

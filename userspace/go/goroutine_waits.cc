@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/go/goroutine_waits.h"
+
+#include <absl/status/status.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+#include <utility>
+
+namespace stallscope {
+namespace {
+
+constexpr uint32_t kNoSum = 0xffffffff;
+
+// The states that are no wait of the runtime's have words of ours.
+constexpr char kRunnable[] = "runnable";
+constexpr char kSyscall[] = "syscall";
+constexpr char kPreempted[] = "preempted";
+constexpr uint32_t kRunnableWords = 0, kSyscallWords = 1, kPreemptedWords = 2;
+
+uint64_t Now(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// Of this thread, which is the one that takes the snapshots.
+uint64_t OwnCpu() { return Now(CLOCK_THREAD_CPUTIME_ID); }
+
+uint64_t Rounded(double value) {
+  return value > 0 ? static_cast<uint64_t>(std::llround(value)) : 0;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
+    std::shared_ptr<const LiveSpace> space, const GoroutineWaitsOptions& options) {
+  const uint64_t cpu_before = OwnCpu();
+  std::unique_ptr<GoroutineWaits> self(new GoroutineWaits(std::move(space), options));
+  if (!self->options_.seed) self->options_.seed = std::random_device()();
+  for (const char* words : {kRunnable, kSyscall, kPreempted}) self->InternWords(words);
+  auto found = FindGoRuntimes(*self->space_);
+  if (!found.ok()) return found.status();
+  for (const GoRuntime& runtime : *found) {
+    auto census = GoroutineCensus::Create(&self->space_->memory(), runtime);
+    if (!census.ok()) return census.status();
+    Runtime& added = self->runtimes_.emplace_back();
+    added.census = *std::move(census);
+    for (const std::string& words : runtime.wait_reasons)
+      added.words_of_reason.push_back(self->InternWords(words));
+  }
+  self->snapshots_.resize(self->runtimes_.size());
+  if (auto status = self->Take(1); !status.ok()) return status;
+  const uint64_t second = OwnCpu();
+  if (auto status = self->Take(1); !status.ok()) return status;
+  const uint64_t cpu_after = OwnCpu();
+  self->start_ns_ = Now(CLOCK_MONOTONIC);
+  for (Runtime& runtime : self->runtimes_) {
+    runtime.counts_at_start = ReadRuntimeCounts(runtime.census->runtime(), self->space_->memory());
+  }
+  self->plan_ = std::make_unique<TickPlan>(self->start_ns_, options.deadline_ns, options.budget,
+                                           self->options_.seed);
+  self->plan_->Expect(cpu_after - second);
+  self->setup_cpu_ns_ = cpu_after - cpu_before;
+  return self;
+}
+
+absl::Status GoroutineWaits::Take(double share) {
+  alive_ = 0;
+  for (size_t i = 0; i < runtimes_.size(); ++i) {
+    if (auto status = runtimes_[i].census->Take(share, &snapshots_[i]); !status.ok()) return status;
+    alive_ += Rounded(static_cast<double>(snapshots_[i].goroutines.size()) * snapshots_[i].weight);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GoroutineWaits::Tick() {
+  const uint64_t cpu_before = OwnCpu();
+  const double share = plan_->share();
+  const auto stratum_ns = static_cast<double>(plan_->stratum_ns());
+  if (auto status = Take(share); !status.ok()) return status;
+  for (size_t i = 0; i < runtimes_.size(); ++i) Book(runtimes_[i], snapshots_[i], stratum_ns);
+  CloseStratum(stratum_ns);
+  fewest_ = ticks_ == 0 ? alive_ : std::min(fewest_, alive_);
+  most_ = std::max(most_, alive_);
+  ++ticks_;
+  shares_ += share;
+  const uint64_t cpu_ns = OwnCpu() - cpu_before;
+  tick_cpu_ns_ += cpu_ns;
+  plan_->Took(cpu_ns);
+  return absl::OkStatus();
+}
+
+void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double stands_for_ns) {
+  const double time_ns = stands_for_ns * snapshot.weight;
+  runtime.sum_at.resize(snapshot.goroutines.size(), kNoSum);
+  for (size_t place = 0; place < snapshot.goroutines.size(); ++place) {
+    const Goroutine& goroutine = snapshot.goroutines[place];
+    const auto words = WordsOf(runtime, goroutine);
+    if (!words) continue;
+    Sum& sum = runtime.sums[SumOf(runtime, goroutine, place, *words)];
+    sum.time_ns += time_ns;
+    reasons_[*words].count += snapshot.weight;
+    if (goroutine.same_wait && sum.waits > 0) continue;
+    ++sum.waits;
+    ++waits_;
+  }
+}
+
+uint32_t GoroutineWaits::SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place,
+                               uint32_t words) {
+  const Key key = {goroutine.stack, words, goroutine.created_at};
+  uint32_t& sum_at = runtime.sum_at[place];
+  if (sum_at != kNoSum && runtime.sums[sum_at].key == key) return sum_at;
+  const auto [it, added] = runtime.index.try_emplace(key, runtime.sums.size());
+  if (added) runtime.sums.emplace_back().key = key;
+  sum_at = it->second;
+  return it->second;
+}
+
+// nullopt: it does not wait.
+std::optional<uint32_t> GoroutineWaits::WordsOf(const Runtime& runtime,
+                                                const Goroutine& goroutine) const {
+  switch (goroutine.status) {
+    case kGoRunnable:
+      return kRunnableWords;
+    case kGoSyscall:
+      return kSyscallWords;
+    case kGoPreempted:
+      return kPreemptedWords;
+    case kGoWaiting:
+    case kGoLeaked:
+      if (goroutine.wait_reason < runtime.words_of_reason.size())
+        return runtime.words_of_reason[goroutine.wait_reason];
+      return std::nullopt;
+    default:
+      return std::nullopt;
+  }
+}
+
+uint32_t GoroutineWaits::InternWords(const std::string& words) {
+  const auto [it, added] = reason_index_.try_emplace(words, reasons_.size());
+  if (added) reasons_.emplace_back().words = words;
+  return it->second;
+}
+
+void GoroutineWaits::CloseStratum(double stratum_ns) {
+  for (Reason& reason : reasons_) {
+    reason.sum.Add(reason.count, static_cast<uint64_t>(stratum_ns));
+    reason.count = 0;
+  }
+  covered_ns_ += stratum_ns;
+}
+
+void GoroutineWaits::Stop(uint64_t stop_ns, bool gone) {
+  stop_ns_ = stop_ns;
+  if (gone) return;
+  const uint64_t cpu_before = OwnCpu();
+  const bool seen = Take(1).ok();
+  // The stratum that the end cuts: its snapshot is this one if it had none.
+  if (seen && stop_ns > plan_->stratum_start_ns()) {
+    const auto rest_ns = static_cast<double>(stop_ns - plan_->stratum_start_ns());
+    for (size_t i = 0; i < runtimes_.size(); ++i) Book(runtimes_[i], snapshots_[i], rest_ns);
+    CloseStratum(rest_ns);
+  }
+  for (Runtime& runtime : runtimes_)
+    runtime.counts_at_end = ReadRuntimeCounts(runtime.census->runtime(), space_->memory());
+  if (seen) FindThoseThatNeverRan();
+  setup_cpu_ns_ += OwnCpu() - cpu_before;
+}
+
+// Of the goroutines that both the first and the last snapshot saw: those that were in one wait in
+// all of them.
+void GoroutineWaits::FindThoseThatNeverRan() {
+  knows_never_ran_ = true;
+  for (size_t i = 0; i < runtimes_.size(); ++i) {
+    Runtime& runtime = runtimes_[i];
+    for (size_t place = 0; place < snapshots_[i].goroutines.size(); ++place) {
+      const Goroutine& goroutine = snapshots_[i].goroutines[place];
+      const bool waits = goroutine.status == kGoWaiting || goroutine.status == kGoLeaked;
+      if (!waits || !goroutine.since_first_take) continue;
+      const auto words = WordsOf(runtime, goroutine);
+      if (!words) continue;
+      runtime.sum_at.resize(snapshots_[i].goroutines.size(), kNoSum);
+      ++runtime.sums[SumOf(runtime, goroutine, place, *words)].never_ran;
+      ++reasons_[*words].never_ran;
+    }
+  }
+}
+
+size_t GoroutineWaits::stacks() const {
+  size_t stacks = 0;
+  for (const Runtime& runtime : runtimes_) stacks += runtime.census->stacks();
+  return stacks;
+}
+
+void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* recording) const {
+  for (const Runtime& runtime : runtimes_) {
+    AddSamples(runtime, space, event, recording);
+    for (RuntimeHistogram& histogram :
+         Between(runtime.counts_at_start, runtime.counts_at_end, runtime.census->runtime().minor)) {
+      histogram.space = space;
+      recording->histograms.push_back(std::move(histogram));
+    }
+  }
+  AddCensus(space, recording);
+}
+
+void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, RecordedEvent* event,
+                                Recording* recording) const {
+  std::map<std::pair<GoStackIndex, uint64_t>, uint32_t> stack_of;  // with its creator
+  const auto name = [&](const StackAddress& address) {
+    const NamedAddress key = {space, address.value, address.is_return};
+    if (recording->names.contains(key)) return;
+    auto frames = space_->Lookup(address.value, address.is_return);
+    if (!frames.empty()) recording->names[key] = std::move(frames);
+  };
+  const auto stack_index = [&](const Key& key) {
+    const auto [it, added] =
+        stack_of.try_emplace({key.stack, key.created_at}, recording->stacks.size());
+    if (!added) return it->second;
+    Stack stack;
+    Segment segment;
+    segment.space = space;
+    if (key.stack == kNoGoStack) {
+      stack.end = StackEnd::kMoved;
+      segment.kind = SegmentKind::kMarker;
+      segment.marker = "stack not read";
+    } else {
+      const GoStack& from = runtime.census->stack(key.stack);
+      stack.end = from.end;
+      segment.kind = SegmentKind::kGoroutine;
+      segment.addresses = from.addresses;
+    }
+    for (const StackAddress& address : segment.addresses) name(address);
+    stack.segments.push_back(std::move(segment));
+    if (key.created_at) {
+      Segment creator;
+      creator.kind = SegmentKind::kCreator;
+      creator.space = space;
+      creator.addresses = {{key.created_at, /*is_return=*/true, false}};
+      name(creator.addresses[0]);
+      stack.segments.push_back(std::move(creator));
+    }
+    recording->stacks.push_back(std::move(stack));
+    return it->second;
+  };
+  const double whole_ns = static_cast<double>(stop_ns_ - start_ns_);
+  for (const Sum& sum : runtime.sums) {
+    Sample sample;
+    sample.space = space;
+    sample.stack = stack_index(sum.key);
+    sample.reason.words = reasons_[sum.key.words].words;
+    // Each goroutine that never ran stands in the sum with the length of all strata.
+    const double others_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
+    if (sum.waits > sum.never_ran) {
+      sample.values = {static_cast<int64_t>(Rounded(others_ns)),
+                       static_cast<int64_t>(sum.waits - sum.never_ran)};
+      event->samples.push_back(sample);
+    }
+    if (sum.never_ran == 0) continue;
+    sample.never_ran = true;
+    sample.values = {
+        static_cast<int64_t>(Rounded(static_cast<double>(sum.never_ran) * whole_ns)),
+        static_cast<int64_t>(sum.never_ran)};
+    event->samples.push_back(std::move(sample));
+  }
+}
+
+void GoroutineWaits::AddCensus(SpaceIndex space, Recording* recording) const {
+  Census census;
+  census.space = space;
+  census.ticks = ticks_;
+  census.tick_cpu_ns = tick_cpu_ns_;
+  census.setup_cpu_ns = setup_cpu_ns_;
+  census.budget_ppm = Rounded(options_.budget * 1e6);
+  if (ticks_ > 0) {
+    census.period_ns = Rounded(covered_ns_ / static_cast<double>(ticks_));
+    census.share_ppm = Rounded(shares_ / static_cast<double>(ticks_) * 1e6);
+  }
+  census.fewest = fewest_;
+  census.most = most_;
+  for (const Runtime& runtime : runtimes_) {
+    const CensusCounters& counters = runtime.census->counters();
+    census.looks += counters.looks;
+    census.stacks_read += counters.stacks_read;
+    census.torn += counters.torn;
+    census.unread += counters.unread;
+  }
+  for (const Reason& reason : reasons_) {
+    const double time_ns = reason.sum.total() - static_cast<double>(reason.never_ran) * covered_ns_;
+    if (time_ns < 0.5) continue;
+    Estimate estimate;
+    estimate.words = reason.words;
+    estimate.time_ns = Rounded(time_ns);
+    const double margin_ns = reason.sum.margin();
+    estimate.margin_ns = std::isfinite(margin_ns) ? Rounded(margin_ns) : estimate.time_ns;
+    census.reasons.push_back(std::move(estimate));
+  }
+  recording->censuses.push_back(std::move(census));
+}
+
+}  // namespace stallscope

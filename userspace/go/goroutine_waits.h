@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Where the goroutines of one live program wait, for how long: snapshots, summed by stack, reason
+// and creation site.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "userspace/go/census.h"
+#include "userspace/go/estimate.h"
+#include "userspace/go/runtime_histograms.h"
+#include "userspace/process/live_space.h"
+#include "userspace/profile/recording.h"
+
+namespace stallscope {
+
+struct GoroutineWaitsOptions {
+  double budget = 0.01;      // CPU time of the snapshots over wall time
+  uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: none
+  uint64_t seed = 0;         // of the times of the snapshots; 0: a random one
+};
+
+class GoroutineWaits {
+ public:
+  // Finds the runtimes of the process, checks them, and takes the first two snapshots: one to read
+  // every stack, one to know what a snapshot costs from then on. The recording begins now. Fails as
+  // FindGoRuntimes() and GoroutineCensus do.
+  static absl::StatusOr<std::unique_ptr<GoroutineWaits>> Start(
+      std::shared_ptr<const LiveSpace> space, const GoroutineWaitsOptions& options);
+
+  uint64_t start_ns() const { return start_ns_; }
+  // When Tick() is to be called next.
+  uint64_t due_ns() const { return plan_->due_ns(); }
+  // Takes one snapshot. NotFound, FailedPrecondition: the program is gone; what was summed so far
+  // stays.
+  absl::Status Tick();
+
+  // Ends at `stop_ns`, now or in the past. `gone`: the program is; then there is no last snapshot,
+  // and nothing is said of goroutines that never ran.
+  void Stop(uint64_t stop_ns, bool gone);
+
+  uint64_t waits() const { return waits_; }
+  size_t stacks() const;
+  // How many goroutines the last snapshot saw.
+  uint64_t goroutines() const { return alive_; }
+
+  // Adds the samples to `event`, what they stand on to `recording`, where the program is `space`,
+  // and the names of all addresses.
+  void Fill(SpaceIndex space, RecordedEvent* event, Recording* recording) const;
+
+ private:
+  // What is summed apart.
+  struct Key {
+    GoStackIndex stack = kNoGoStack;
+    uint32_t words = 0;       // index into words_
+    uint64_t created_at = 0;  // return address of the go statement
+    bool operator==(const Key&) const = default;
+    template <typename H>
+    friend H AbslHashValue(H h, const Key& key) {
+      return H::combine(std::move(h), key.stack, key.words, key.created_at);
+    }
+  };
+  struct Sum {
+    Key key;
+    double time_ns = 0;
+    uint64_t waits = 0;      // that were seen
+    uint64_t never_ran = 0;  // goroutines
+  };
+  // One runtime of the process.
+  struct Runtime {
+    std::unique_ptr<GoroutineCensus> census;
+    RuntimeCounts counts_at_start, counts_at_end;
+    absl::flat_hash_map<Key, uint32_t> index;  // into sums
+    std::vector<Sum> sums;
+    // The sum that each place in a snapshot belonged to last time: mostly it still does.
+    std::vector<uint32_t> sum_at;
+    std::vector<uint32_t> words_of_reason;  // by wait_reason: index into words_
+  };
+  struct Reason {
+    std::string words;
+    double count = 0;  // in this snapshot, estimated
+    StratifiedSum sum;
+    uint64_t never_ran = 0;
+  };
+
+  GoroutineWaits(std::shared_ptr<const LiveSpace> space, const GoroutineWaitsOptions& options)
+      : space_(std::move(space)), options_(options) {}
+  absl::Status Take(double share);
+  void Book(Runtime& runtime, const Snapshot& snapshot, double stands_for_ns);
+  uint32_t SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place, uint32_t words);
+  std::optional<uint32_t> WordsOf(const Runtime& runtime, const Goroutine& goroutine) const;
+  uint32_t InternWords(const std::string& words);
+  void CloseStratum(double stratum_ns);
+  void FindThoseThatNeverRan();
+  void AddSamples(const Runtime& runtime, SpaceIndex space, RecordedEvent* event,
+                  Recording* recording) const;
+  void AddCensus(SpaceIndex space, Recording* recording) const;
+
+  std::shared_ptr<const LiveSpace> space_;
+  GoroutineWaitsOptions options_;
+  uint64_t start_ns_ = 0, stop_ns_ = 0;
+  std::vector<Runtime> runtimes_;
+  std::vector<Snapshot> snapshots_;  // of this tick, by runtime
+  std::vector<Reason> reasons_;
+  std::map<std::string, uint32_t> reason_index_;
+  std::unique_ptr<TickPlan> plan_;
+  bool knows_never_ran_ = false;
+  double covered_ns_ = 0;  // of all strata
+  uint64_t waits_ = 0, ticks_ = 0, alive_ = 0, fewest_ = 0, most_ = 0;
+  uint64_t tick_cpu_ns_ = 0, setup_cpu_ns_ = 0;
+  double shares_ = 0;  // sum over the ticks
+};
+
+}  // namespace stallscope
