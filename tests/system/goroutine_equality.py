@@ -9,8 +9,6 @@ runtime's own goroutines and frames included."""
 import copy
 import dataclasses
 import json
-import os
-import signal
 
 import goroutines as g
 import harness as h
@@ -22,9 +20,7 @@ PRINTS_THE_PROFILE = (1,)
 class Target:
     def __init__(self, program):
         self.folder = h.scratch()
-        # exec: the shell's pid becomes the program's.
-        self.program = h.Program("/bin/sh", "-c", 'exec "$0" "$@" 2>' + f"'{self.folder}/stderr'", program, COPIES,
-                                 env=dict(os.environ, GOTRACEBACK="system")).ready(120)
+        self.program = g.start_with_stderr(program, COPIES).ready(120)
         self.pid = self.program.pid
 
     def ask(self, command):
@@ -38,9 +34,7 @@ class Target:
 
     def quit(self):
         """What it prints of all goroutines when SIGQUIT ends it."""
-        os.kill(self.pid, signal.SIGQUIT)
-        self.program.popen.wait(60)
-        return g.parse_crash((self.folder / "stderr").read_text())
+        return g.profile_by_signal(self.program)
 
     def facts(self):
         facts = json.loads(self.ask("facts"))

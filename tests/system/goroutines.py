@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 
 import harness as h
@@ -165,6 +166,23 @@ def parse_crash(text):
     for goroutine in found.values():
         goroutine.frames = without_wrappers(without_goexit(goroutine.frames), goroutine.created_by)
     return found
+
+
+def profile_by_signal(program):
+    """All goroutines of a Go program, as SIGQUIT makes it print them; it ends. Started by start_with_stderr()."""
+    os.kill(program.pid, signal.SIGQUIT)
+    program.popen.wait(60)
+    return parse_crash(program.stderr_path.read_text())
+
+
+def start_with_stderr(*command, **more):
+    """A Program whose stderr is in the file `stderr_path`, and which shows all of the runtime when it crashes."""
+    path = h.scratch() / "stderr"
+    env = dict(os.environ, GOTRACEBACK="system", **more)
+    # exec: the shell's pid becomes the program's.
+    program = h.Program("/bin/sh", "-c", f"exec \"$0\" \"$@\" 2>'{path}'", *command, env=env)
+    program.stderr_path = path
+    return program
 
 
 def without_goexit(frames):
