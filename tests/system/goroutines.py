@@ -198,7 +198,8 @@ def without_wrappers(frames, created_by):
 
 
 def parse_debug1(text):
-    """Counter of stacks, each a tuple of function names root first, of a debug=1 profile."""
+    """Counter of stacks (names as in a debug=2 profile, root first) of a debug=1 profile. Before Go 1.23 it has the
+    innermost 32 frames of a stack."""
     counts = collections.Counter()
     for block in text.strip().split("\n\n"):
         lines = [line for line in block.splitlines() if not line.startswith("goroutine profile:")]
@@ -209,8 +210,8 @@ def parse_debug1(text):
         for line in lines[1:]:
             fields = line[1:].strip().split("\t")
             if line.startswith("#\t0x") and len(fields) >= 2:
-                names.append(fields[1].rsplit("+0x", 1)[0])
-        counts[tuple(reversed(names))] += count
+                names.append(Frame(fields[1].rsplit("+0x", 1)[0], "", 0))
+        counts[tuple(frame.name for frame in as_go_shows(names[::-1]))] += count
     return counts
 
 
@@ -231,7 +232,7 @@ def from_json(raw):
 
 
 class Dump:
-    """A file of `stallscope dump -o x.json`."""
+    """A file of `stallscope dump -o x.json`, of a process with one Go runtime."""
 
     def __init__(self, path):
         self.raw = json.loads(pathlib.Path(path).read_text())
@@ -350,7 +351,6 @@ def names_of(goroutine):
     return [frame.name for frame in goroutine.frames]
 
 
-def counts_as_go_shows(goroutines):
-    """Counter of stacks (names, root first) as in a debug=1 profile, which shows what debug=2 shows and more of the
-    runtime; both sides are brought to what debug=2 shows."""
+def counts_by_stack(goroutines):
+    """Counter of stacks (names as Go shows them, root first)."""
     return collections.Counter(tuple(f.name for f in as_go_shows(g.frames)) for g in goroutines)
