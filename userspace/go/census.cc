@@ -107,7 +107,8 @@ GoroutineCensus::GoroutineCensus(const Memory* memory, const GoRuntime& runtime,
       unwinder_(runtime.tables, runtime.load_bias),
       stacks_(options.max_stacks, options.max_stack_addresses, seed),
       random_(seed) {
-  buffer_.resize(kItemBytes + kLongestRun + kLargestG);
+  // Full, and then a run that is still growing and a unit more.
+  buffer_.resize(kItemBytes + kLongestRun + kUnit * (g_bytes_ + kLargestGap));
 }
 
 absl::Status GoroutineCensus::Take(double share, Snapshot* out) {
@@ -384,7 +385,8 @@ void GoroutineCensus::UnwindReading(Reading* reading, const char* g, const State
   }
   if (scratch_.end == StackEnd::kUnreadable) {
     const uint64_t have = reading->to - state.sp;
-    const uint64_t wanted = have < kSecondWindow ? kSecondWindow : options_.max_stack_bytes;
+    const uint64_t wanted = std::min<uint64_t>(
+        have < kSecondWindow ? kSecondWindow : options_.max_stack_bytes, options_.max_stack_bytes);
     if (reading->to < state.hi && have < wanted && deep_bytes_left_ >= wanted) {
       deep_bytes_left_ -= wanted;
       --reading->attempts;  // it did not move: this is not another attempt at the same
