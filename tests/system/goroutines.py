@@ -228,7 +228,7 @@ def from_json(raw):
     created = raw.get("created_by")
     return Goroutine(raw["id"], state_words(raw), frames,
                      (created["name"], created["file"], created["line"]) if created else None,
-                     created.get("parent") if created else None, bool(raw["locked_to_thread"]), raw=raw)
+                     created.get("parent") if created else None, raw.get("locked_to_thread", False), raw=raw)
 
 
 class Dump:
@@ -240,7 +240,6 @@ class Dump:
         for raw in self.raw["goroutines"]:
             h.check(raw["id"] not in self.goroutines, f"the dump has goroutine {raw['id']} twice")
             self.goroutines[raw["id"]] = from_json(raw)
-        self.losses = self.raw["losses"]
 
 
 def dump(pid, *arguments, code=0, seconds=120, out=None):
@@ -327,7 +326,7 @@ def compare_one(wanted, got, all_frames):
     if got.locked != wanted.locked:
         yield f"locked to thread: {got.locked}, Go says {wanted.locked}"
     if wanted.minutes and got.raw:
-        least = got.raw["since_at_least_ns"]
+        least = got.raw["at_least_ns"]
         if least is not None and least > (wanted.minutes + 2) * 60e9:
             yield f"waits for at least {least} ns, Go says {wanted.minutes} minutes"
 
