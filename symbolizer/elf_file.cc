@@ -116,6 +116,7 @@ void ElfFile::ReadSegments(size_t count) {
     segment.address = header.p_vaddr;
     segment.file_offset = header.p_offset;
     segment.file_size = std::min(header.p_filesz, file_size - header.p_offset);
+    segment.memory_size = std::max(header.p_memsz, segment.file_size);
     if (segment.address + segment.file_size < segment.address) continue;
     segments_.push_back(segment);
   }
@@ -197,6 +198,14 @@ std::optional<uint64_t> ElfFile::AddressToFileOffset(uint64_t address) const {
     }
   }
   return std::nullopt;
+}
+
+bool ElfFile::IsWritableRange(uint64_t address, uint64_t size) const {
+  return std::any_of(segments_.begin(), segments_.end(), [&](const ElfSegment& segment) {
+    const uint64_t offset = address - segment.address;
+    return segment.type == PT_LOAD && segment.writable && address >= segment.address &&
+           offset <= segment.memory_size && size <= segment.memory_size - offset;
+  });
 }
 
 bool ElfFile::IsExecutableAddress(uint64_t address) const {

@@ -23,7 +23,8 @@ struct ElfSegment {
   uint32_t type = 0;  // PT_LOAD, ...
   bool writable = false, executable = false;
   uint64_t address = 0, file_offset = 0,
-           file_size = 0;  // file_offset + file_size lies within the file
+           file_size = 0;    // file_offset + file_size lies within the file
+  uint64_t memory_size = 0;  // p_memsz: what follows file_size bytes is zeroed at start (bss)
 };
 
 struct ElfSection {
@@ -67,6 +68,8 @@ class ElfFile {
   std::optional<uint64_t> FileOffsetToAddress(uint64_t file_offset) const;
   std::optional<uint64_t> AddressToFileOffset(uint64_t address) const;
   bool IsExecutableAddress(uint64_t address) const;
+  // All of [address, address + size) is writable when loaded: data and bss.
+  bool IsWritableRange(uint64_t address, uint64_t size) const;
 
   // File bytes of the section's or segment's content; empty when there are none.
   std::string_view ContentOf(const ElfSection& section) const;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symbolizer/elf_symbols.h"
 
+#include <absl/container/flat_hash_set.h>
 #include <elf.h>
 #include <gelf.h>
 
@@ -139,6 +140,21 @@ std::optional<ElfSymbols::Symbol> ElfSymbols::Get(uint32_t number) const {
     number -= table.count;
   }
   return std::nullopt;
+}
+
+absl::flat_hash_map<std::string, ElfSymbols::Symbol> ElfSymbols::Named(
+    const std::vector<std::string_view>& names) const {
+  const absl::flat_hash_set<std::string> wanted(names.begin(), names.end());
+  absl::flat_hash_map<std::string, Symbol> found;
+  for (const Table& table : tables_) {
+    for (uint32_t index = 0; index < table.count; ++index) {
+      const std::optional<Symbol> symbol = Read(table, index);
+      if (!symbol || symbol->section == SHN_UNDEF || symbol->name.empty()) continue;
+      if (wanted.contains({symbol->name.data(), symbol->name.size()}))
+        found.try_emplace(std::string(symbol->name), *symbol);
+    }
+  }
+  return found;
 }
 
 std::string_view ElfSymbols::DynamicName(uint32_t index) const {

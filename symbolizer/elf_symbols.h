@@ -4,10 +4,12 @@
 // debug file, or, when the section table is gone, the symbols that PT_DYNAMIC leads to.
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
 #include <libelf.h>
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -38,6 +40,10 @@ class ElfSymbols {
   std::optional<uint32_t> Find(uint64_t address) const;
 
   std::optional<Symbol> Get(uint32_t number) const;
+
+  // Defined symbols of these names, one pass over all; where a name occurs more than once the first
+  // one counts. Needs no index.
+  absl::flat_hash_map<std::string, Symbol> Named(const std::vector<std::string_view>& names) const;
 
   // The name of entry `index` of the dynamic symbol table (relocations count so); empty when there
   // is none.

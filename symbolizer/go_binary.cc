@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "symbolizer/go_binary.h"
 
+#include <absl/container/flat_hash_set.h>
+
 #include <utility>
 
 #include "symbolizer/go_image.h"
@@ -180,6 +182,19 @@ std::optional<GoFunction> GoBinary::FunctionNamed(std::string_view name) const {
     if (function.name == name) return function;
   }
   return std::nullopt;
+}
+
+std::vector<GoFunction> GoBinary::FunctionsNamed(const std::vector<std::string_view>& names) const {
+  const absl::flat_hash_set<std::string> wanted(names.begin(), names.end());
+  const GoTable& table = impl_->image.table;
+  std::vector<GoFunction> found;
+  for (uint64_t index = 0; index < table.function_count(); ++index) {
+    const std::optional<GoFunctionRecord> record = table.Function(index);
+    if (!record) continue;
+    const std::string_view name = table.Name(record->name);
+    if (wanted.contains({name.data(), name.size()})) found.push_back(impl_->Describe(*record));
+  }
+  return found;
 }
 
 std::optional<int64_t> GoBinary::StackDepth(uint64_t address) const {

@@ -70,6 +70,9 @@ class GoBinary {
   std::optional<GoFunction> FunctionAt(uint64_t address) const;
   std::optional<GoFunction> FunctionNamed(
       std::string_view name) const;  // as printed; first by address
+  // All functions of these names, in one pass and by address: assembly can give one name two
+  // bodies. None of them may be generic.
+  std::vector<GoFunction> FunctionsNamed(const std::vector<std::string_view>& names) const;
 
   // Bytes between the stack pointer at `address` and the slot of the return address (pcsp table).
   // nullopt where the table says nothing, and in functions that change stacks.

@@ -216,6 +216,32 @@ std::optional<uint64_t> Module::FunctionStart(uint64_t file_offset) const {
   return start ? impl_->file->AddressToFileOffset(*start) : std::nullopt;
 }
 
+std::string_view Module::CodeAt(uint64_t elf_address, uint64_t size) const {
+  if (!impl_->file->IsExecutableAddress(elf_address)) return {};
+  return impl_->file->BytesAt(elf_address, size);
+}
+
+bool Module::IsWritableRange(uint64_t elf_address, uint64_t size) const {
+  return impl_->file->IsWritableRange(elf_address, size);
+}
+
+absl::flat_hash_map<std::string, uint64_t> Module::SymbolAddresses(
+    const std::vector<std::string_view>& names) const {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  ElfSymbols symbols;
+  symbols.AddTablesOf(*impl_->file);
+  absl::flat_hash_map<std::string, uint64_t> addresses;
+  for (const auto& [name, symbol] : symbols.Named(names)) addresses[name] = symbol.address;
+  return addresses;
+}
+
+absl::StatusOr<absl::flat_hash_map<std::string, StructLayout>> Module::StructLayouts(
+    const std::vector<std::string_view>& names) const {
+  const std::lock_guard<std::mutex> lock(impl_->mutex);
+  impl_->LoadSymbols();
+  return impl_->lines->StructLayouts(names);
+}
+
 const GoBinary* Module::go() const {
   const std::lock_guard<std::mutex> lock(impl_->mutex);
   impl_->LoadGo();

@@ -8,6 +8,7 @@
 // process and need no load bias. All bytes are hostile: damage gives fewer names.
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
 #include <absl/status/statusor.h>
 
 #include <cstdint>
@@ -17,6 +18,7 @@
 #include <vector>
 
 #include "symbolizer/frame.h"
+#include "symbolizer/struct_layout.h"
 
 namespace stallscope::symbolizer {
 
@@ -77,6 +79,19 @@ class Module {
   // File offset of the start of the native function (or of that part of one) that its unwind table
   // says `file_offset` to be in.
   std::optional<uint64_t> FunctionStart(uint64_t file_offset) const;
+
+  // Up to `size` bytes of code as the file has it, at an ELF address: shorter where the segment
+  // ends. What a debugger or a probe has put over it in a process is not in it.
+  std::string_view CodeAt(uint64_t elf_address, uint64_t size) const;
+  // All of [elf_address, elf_address + size) is writable when loaded: data and bss.
+  bool IsWritableRange(uint64_t elf_address, uint64_t size) const;
+  // ELF addresses of the symbols of these names that the file's own tables define.
+  absl::flat_hash_map<std::string, uint64_t> SymbolAddresses(
+      const std::vector<std::string_view>& names) const;
+  // Structures of these names, from the DWARF of the file or of its separate debug file. NotFound:
+  // there is none, or it lacks one of them; the message says which.
+  absl::StatusOr<absl::flat_hash_map<std::string, StructLayout>> StructLayouts(
+      const std::vector<std::string_view>& names) const;
 
   // The Go tables of the file; nullptr when it is not a Go program or they are too old or damaged
   // (why says).

@@ -138,6 +138,12 @@ bool NativeLines::Load() {
   return true;
 }
 
+absl::StatusOr<absl::flat_hash_map<std::string, StructLayout>> NativeLines::StructLayouts(
+    const std::vector<std::string_view>& names) {
+  if (!Load()) return absl::NotFoundError("no debug information that can be read");
+  return ReadStructLayouts(dwarf_, names);
+}
+
 void NativeLines::AddRanges(Dwarf_Die* die, std::vector<Range>* ranges) {
   Dwarf_Addr base = 0, low = 0, high = 0;
   ptrdiff_t next = 0;

@@ -14,6 +14,7 @@
 
 #include "symbolizer/elf_file.h"
 #include "symbolizer/frame.h"
+#include "symbolizer/struct_layout.h"
 
 namespace stallscope::symbolizer {
 
@@ -28,6 +29,10 @@ class NativeLines {
   // Empty: not covered. All lookups together spend at most two seconds on reading units; after that
   // only units read before answer.
   std::vector<Frame> Lookup(uint64_t address);
+
+  // Structures of these names. NotFound: there is no DWARF to read, or it lacks one of them.
+  absl::StatusOr<absl::flat_hash_map<std::string, StructLayout>> StructLayouts(
+      const std::vector<std::string_view>& names);
 
   uint64_t heap_bytes() const { return heap_bytes_ + libdw_bytes_; }
 

@@ -5,37 +5,11 @@
 #include <fmt/format.h>
 #include <string.h>
 
-#include <charconv>
-
 #include "symbolizer/go_binary.h"
+#include "userspace/go/offsets.h"
 
 namespace stallscope {
 namespace {
-
-struct VersionOffsets {
-  int minor;  // go1.MINOR
-  uint16_t g_sched_bp, m_gsignal, m_curg;
-};
-
-// From the DWARF of the toolchains of each version (amd64). g.m = 48, g.sched.sp = 56, g.sched.pc =
-// 64 in all of them. 1.25 dropped gobuf.ret, which moved what follows it by 8.
-constexpr VersionOffsets kOffsets[] = {
-    {19, 104, 80, 192}, {21, 104, 80, 192}, {22, 104, 80, 192}, {23, 104, 80, 192},
-    {24, 104, 80, 192}, {25, 96, 72, 184},  {26, 96, 72, 184},  {27, 96, 72, 184},
-};
-constexpr uint16_t kGM = 48;
-constexpr uint16_t kGSchedSp = 56;
-
-std::optional<int> MinorVersion(std::string_view version) {
-  constexpr std::string_view kPrefix = "go1.";
-  const size_t at = version.find(kPrefix);
-  if (at == std::string_view::npos) return std::nullopt;
-  version.remove_prefix(at + kPrefix.size());
-  int minor = 0;
-  const auto [end, error] = std::from_chars(version.data(), version.data() + version.size(), minor);
-  if (error != std::errc() || end == version.data()) return std::nullopt;
-  return minor;
-}
 
 int32_t SignedAt(std::string_view code, size_t at) {
   int32_t value;
@@ -82,26 +56,13 @@ absl::StatusOr<GoLayout> FindGoLayout(const LiveSpace& space) {
     if (!space.go_problem().empty()) return absl::UnimplementedError(space.go_problem());
     return absl::NotFoundError("not a Go program");
   }
-  const auto minor = MinorVersion(go->version());
-  if (!minor)
-    return absl::UnimplementedError(
-        fmt::format("the Go version '{}' is not understood", go->version()));
-  const VersionOffsets* offsets = nullptr;
-  for (const VersionOffsets& row : kOffsets) {
-    if (row.minor == *minor) offsets = &row;
-  }
-  if (!offsets) {
-    if (*minor > std::end(kOffsets)[-1].minor) {
-      return absl::UnimplementedError(
-          fmt::format("{} is newer than this build knows", go->version()));
-    }
-    return absl::UnimplementedError(
-        fmt::format("the layout of {} is not in this build's table", go->version()));
-  }
+  const auto minor = GoMinor(go->version());
+  const GoOffsets* offsets = minor ? KnownGoOffsets(*minor) : nullptr;
+  if (!offsets) return absl::UnimplementedError(UnknownGoVersion(go->version()));
 
   GoLayout layout;
-  layout.g_m = kGM;
-  layout.g_sched_sp = kGSchedSp;
+  layout.g_m = offsets->g_m;
+  layout.g_sched_sp = offsets->g_sched_sp;
   layout.g_sched_bp = offsets->g_sched_bp;
   layout.m_gsignal = offsets->m_gsignal;
   layout.m_curg = offsets->m_curg;

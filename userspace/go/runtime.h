@@ -12,26 +12,12 @@
 #include <vector>
 
 #include "symbolizer/go_binary.h"
+#include "symbolizer/module.h"
+#include "userspace/go/offsets.h"
 #include "userspace/process/go_layout.h"
 #include "userspace/process/live_space.h"
 
 namespace stallscope {
-
-// Bytes from the start of the runtime's structures (amd64). kNoField: this version has no such
-// field.
-struct GoOffsets {
-  static constexpr uint16_t kNoField = 0xffff;
-  uint16_t g_size = 0;
-  uint16_t g_stack_lo = 0, g_stack_hi = 0, g_m = 0;
-  uint16_t g_sched_sp = 0, g_sched_pc = 0, g_sched_bp = 0;
-  uint16_t g_syscallsp = 0, g_syscallpc = 0;
-  uint16_t g_atomicstatus = 0, g_goid = 0, g_waitsince = 0, g_waitreason = 0, g_tracking_seq = 0;
-  uint16_t g_lockedm = 0, g_parent_goid = 0, g_gopc = 0, g_startpc = 0, g_waiting = 0, g_labels = 0;
-  uint16_t m_gsignal = 0, m_curg = 0, m_procid = 0;
-  uint16_t sudog_c = 0;
-  uint16_t hchan_qcount = 0, hchan_dataqsiz = 0, hchan_closed = 0;
-  uint16_t sched_time_to_run = 0, sched_mutex_wait = 0, sched_stw_gc = 0, sched_stw_other = 0;
-};
 
 // Values of g.atomicstatus, without the scan bit.
 enum GoStatus : uint32_t {
@@ -49,6 +35,7 @@ enum GoStatus : uint32_t {
 };
 
 struct GoRuntime {
+  std::string path;     // of the executable or library that it is in
   std::string version;  // "go1.26.8"
   int minor = 0;        // 26
   GoOffsets offsets;
@@ -63,10 +50,27 @@ struct GoRuntime {
   bool labels_are_slice = false;          // g.labels: 1.24 on a list of pairs, before a map
 };
 
+// A Go module of a process that is not believed, and why.
+struct RefusedGoModule {
+  std::string path;
+  absl::Status why;
+};
+
 // The runtimes of a process, the executable's first. Each is believed only after its self-check:
-// code of the runtime names the offsets that the table gives, and what allgs lists looks like
-// goroutines. NotFound: not a Go program. Unimplemented, FailedPrecondition: a Go program whose
-// version or layout is not known; the message says which and why.
-absl::StatusOr<std::vector<GoRuntime>> FindGoRuntimes(const LiveSpace& space);
+// code of the runtime names the offsets that the table gives, and what its list of goroutines holds
+// looks like goroutines. NotFound: not a Go program. Else no runtime was believed: Unimplemented (a
+// version or layout that is not known), FailedPrecondition (the runtime has not started yet),
+// PermissionDenied (its memory cannot be read); the message says what was expected and found. Those
+// that were not believed beside others, plugins among them, are in `refused`.
+absl::StatusOr<std::vector<GoRuntime>> FindGoRuntimes(
+    const LiveSpace& space, std::vector<RefusedGoModule>* refused = nullptr);
+
+// For one module; `offsets` in place of those that its version says, for tests.
+absl::StatusOr<GoRuntime> FindGoRuntime(const LiveSpace::GoModule& module, const Memory& memory,
+                                        const GoOffsets* offsets = nullptr);
+
+// From the debug information of a module, whatever its version. NotFound: it has none, or it lacks
+// something.
+absl::StatusOr<GoOffsets> GoOffsetsFromDwarf(const symbolizer::Module& module);
 
 }  // namespace stallscope

@@ -350,6 +350,27 @@ std::optional<size_t> LiveSpace::MappingAt(uint64_t address) const {
   return mapping - mappings_.data();
 }
 
+std::vector<LiveSpace::GoModule> LiveSpace::GoModules() const {
+  std::vector<GoModule> modules;
+  absl::flat_hash_set<const symbolizer::Module*> seen;
+  for (const OpenMapping& mapping : mappings_) {
+    if (!mapping.module || mapping.is_blank || !seen.insert(mapping.module.get()).second) continue;
+    GoModule found;
+    found.path = mapping.path;
+    found.module = mapping.module.get();
+    found.tables = mapping.module->go();
+    found.problem = mapping.module->go_problem();
+    if (!found.tables && found.problem.empty()) continue;
+    const auto address = mapping.module->FileOffsetToAddress(mapping.file_offset);
+    if (!address) continue;
+    found.load_bias = mapping.start - *address;
+    modules.push_back(std::move(found));
+  }
+  std::stable_partition(modules.begin(), modules.end(),
+                        [&](const GoModule& m) { return m.path == exe_; });
+  return modules;
+}
+
 const symbolizer::GoBinary* LiveSpace::go(uint64_t* load_bias) const {
   for (const OpenMapping& mapping : mappings_) {
     if (mapping.path != exe_ || !mapping.module || !mapping.module->go()) continue;

@@ -92,6 +92,18 @@ class LiveSpace {
   // Index of the mapping, to tell whether two addresses are of one file.
   std::optional<size_t> MappingAt(uint64_t address) const;
 
+  // A mapped file with Go code.
+  struct GoModule {
+    std::string path;
+    const symbolizer::Module* module = nullptr;
+    const symbolizer::GoBinary* tables = nullptr;  // null: not usable, as `problem` says
+    std::string problem;
+    uint64_t load_bias = 0;  // to add to ELF addresses
+  };
+  // Every file with Go code that is mapped, the executable first; c-shared libraries and plugins
+  // are among them. What it points to is held by the LiveSpace.
+  std::vector<GoModule> GoModules() const;
+
   // The Go tables of the executable; nullptr when it is not a Go program. `load_bias` is what to
   // add to ELF addresses.
   const symbolizer::GoBinary* go(uint64_t* load_bias) const;
