@@ -318,10 +318,12 @@ def go_version(root):
     return (int(match[1]), int(match[2])) if match else None
 
 
-def build_go(name, version, root, cgo=False, cflags="", flags=(), ldflags="-s -w"):
-    """Builds testprogs/go/NAME, stripped; returns the program's path. Built once for the same sources and flags."""
+def build_go(name, version, root, cgo=False, cflags="", flags=(), ldflags="-s -w", generated=None):
+    """Builds testprogs/go/NAME, stripped; returns the program's path. Built once for the same sources and flags.
+    `generated`: more source files of it, {file name: text}."""
     sources = sorted((GO_SOURCES / name).iterdir())
-    text = b"".join(path.name.encode() + path.read_bytes() for path in sources)
+    generated = generated or {}
+    text = b"".join(path.name.encode() + path.read_bytes() for path in sources) + repr(sorted(generated.items())).encode()
     toolchain = (pathlib.Path(root) / "VERSION").read_bytes()
     key = hashlib.sha256(repr((version, root, toolchain, cgo, cflags, flags, ldflags)).encode() + text).hexdigest()[:16]
     folder = TMP_ROOT / "go" / f"{name}-{version}-{key}"
@@ -331,6 +333,8 @@ def build_go(name, version, root, cgo=False, cflags="", flags=(), ldflags="-s -w
     folder.mkdir(parents=True, exist_ok=True)
     for path in sources:
         shutil.copy(path, folder)
+    for file_name, source in generated.items():
+        (folder / file_name).write_text(source)
     (folder / "go.mod").write_text(f"module {name}\n\ngo {version}\n")
     env = dict(os.environ, GOROOT=root, GOTOOLCHAIN="local", GOFLAGS="-mod=mod", GO111MODULE="on", GOWORK="off",
                CGO_ENABLED="1" if cgo else "0", CGO_CFLAGS=f"-O1 {cflags}", GOPATH=str(TMP_ROOT / "gopath"),

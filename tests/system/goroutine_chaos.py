@@ -1,0 +1,408 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Targets of `dump` and `record -e goroutine` that end, stand still, live in a root of their own, lost their executable,
+grow from 10 goroutines to 100,000, have two Go runtimes or none, or lie about their goroutines: right words, in bounded
+time and memory, no crash, no harm to the target."""
+import contextlib
+import json
+import os
+import pathlib
+import random
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+
+import goroutines as g
+import harness as h
+
+SECONDS = 30          # no dump takes longer
+MOST_RSS = 1 << 30    # bytes
+
+
+def need_commands():
+    g.need_command("dump")
+    g.need_event("goroutine")
+
+
+def many(count, ldflags="-s -w"):
+    version, root = g.newest_toolchain()
+    target = h.Program(h.build_go("many", version, root, ldflags=ldflags)).ready()
+    ask(target, f"grow {count}")
+    return target
+
+
+def ask(target, command):
+    target.tell(command)
+    h.check(target.line(120) == "done", command)
+
+
+def run(*command, seconds=SECONDS):
+    """(exit code, text, most RSS) of a run of ours that must end in time, by itself."""
+    with tempfile.TemporaryFile("w+") as text:
+        process = subprocess.Popen([h.STALLSCOPE, *map(str, command)], stdin=subprocess.DEVNULL, stdout=text,
+                                   stderr=subprocess.STDOUT)
+        end = time.monotonic() + seconds
+        while True:
+            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if pid:
+                break
+            if time.monotonic() > end:
+                process.kill()
+                os.wait4(process.pid, 0)
+                h.fail(f"still running after {seconds} s: {' '.join(map(str, command))}")
+            time.sleep(0.01)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        text.seek(0)
+        output = text.read()
+    h.check(process.returncode >= 0 and process.returncode not in (134, 139),
+            f"died of signal {-process.returncode}: {' '.join(map(str, command))}\n{output}")
+    h.check(usage.ru_maxrss * 1024 < MOST_RSS, f"{usage.ru_maxrss} KiB of memory: {' '.join(map(str, command))}")
+    return process.returncode, output, usage.ru_maxrss
+
+
+def record_arguments(pid, out, seconds=3, *more):
+    return ("record", "-p", pid, "-e", "goroutine", "--idle", "-d", f"{seconds}s", *more, "-o", out)
+
+
+def names_in(path):
+    raw = json.loads(pathlib.Path(path).read_text())
+    lists = [one["frames"] for one in raw.get("goroutines") or raw.get("threads") or []]
+    lists += [s["frames"] for event in raw.get("events", {}).values() for s in event["samples"]]
+    return {frame["name"] for frames in lists for frame in frames}
+
+
+# ---- targets that end or stand still ----
+
+def target_exits():
+    need_commands()
+    folder, target = h.scratch(), many(200)
+    recorder = h.Recorder(*record_arguments(target.pid, folder / "out.json", 30)[1:]).wait_began()
+    time.sleep(2)
+    started = time.monotonic()
+    target.tell("exit")
+    recorder.expect(0, 30)
+    h.check(time.monotonic() - started < 10, "the recording did not end with its target")
+    h.check(re.search(rf"pid {target.pid} ended after \d", recorder.stderr_text), f"does not say so:\n{recorder.stderr_text}")
+    h.check("main.receive" in names_in(folder / "out.json"), "what was recorded until then is missing")
+    code, text, _ = run("dump", "-p", target.pid, "-o", folder / "gone.json")
+    h.check(code not in (0,) and str(target.pid) in text and not (folder / "gone.json").exists(), f"exit {code}: {text}")
+
+
+def target_exits_at_any_moment():
+    need_commands()
+    folder, dice = h.scratch(), random.Random(4)
+    for number in range(12):
+        target = many(3000)
+        process = subprocess.Popen([h.STALLSCOPE, "dump", "-p", str(target.pid), "--all", "-o", str(folder / f"{number}.json")],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        time.sleep(dice.uniform(0, 0.4))
+        os.kill(target.pid, signal.SIGKILL)
+        _, text = process.communicate(timeout=SECONDS)
+        h.check(process.returncode in (0, 1), f"exit {process.returncode}: {text}")
+        whole = (folder / f"{number}.json").exists()
+        h.check(whole == (process.returncode == 0), f"exit {process.returncode}, but file: {whole}\n{text}")
+        if whole:
+            json.loads((folder / f"{number}.json").read_text())
+        else:
+            h.check(text.strip(), "failed without a word")
+        target.stop()
+
+
+def stopped():
+    """SIGSTOP: memory can be read all the same. Afterwards it goes on as it was."""
+    need_commands()
+    folder, target = h.scratch(), many(500)
+    ask(target, "churn 20")
+    os.kill(target.pid, signal.SIGSTOP)
+    time.sleep(0.2)
+    dump, _ = g.dump(target.pid, "--all", "--idle", out=folder / "dump.json")
+    parked = [one for one in dump.goroutines.values() if g.names_of(one)[0] in ("main.shallow", "main.deep")]
+    h.check(len(parked) == 500, f"{len(parked)} of 500 goroutines")
+    code, text, _ = run(*record_arguments(target.pid, folder / "out.json"))
+    h.check(code == 0 and "main.receive" in names_in(folder / "out.json"), f"exit {code}: {text}")
+    state = pathlib.Path(f"/proc/{target.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    h.check(state == "T", f"it does not stand still any more: {state}")
+    os.kill(target.pid, signal.SIGCONT)
+    ask(target, "grow 600")
+    dump, _ = g.dump(target.pid, "--all", "--idle", out=folder / "again.json")
+    h.check(len([one for one in dump.goroutines.values() if g.names_of(one)[:1] in (["main.shallow"], ["main.deep"])]) == 600, "not as it was")
+
+
+# ---- where it lives ----
+
+def root_of_its_own():
+    """In a mount and pid namespace, with a root that holds its executable and nothing else."""
+    need_commands()
+    version, root = g.newest_toolchain()
+    folder = h.scratch()
+    inside = folder / "root"
+    inside.mkdir()
+    shutil.copy(h.build_go("many", version, root), inside / "server")
+    # unshare's own root cannot be the new one: chroot comes last and becomes the program.
+    target = h.Program(h.need_tool("unshare"), "--mount", "--pid", "--fork", "--kill-child", h.need_tool("chroot"), inside,
+                       "/server").ready()
+    ask(target, "grow 300")
+    pid = int(pathlib.Path(f"/proc/{target.pid}/task/{target.pid}/children").read_text().split()[0])
+    h.check(os.readlink(f"/proc/{pid}/root") == str(inside), "it does not live in a root of its own")
+    check_many(pid, 300, folder)
+
+
+def executable_gone():
+    need_commands()
+    version, root = g.newest_toolchain()
+    folder = h.scratch()
+    shutil.copy(h.build_go("many", version, root), folder / "server")
+    target = h.Program(folder / "server").ready()
+    ask(target, "grow 300")
+    (folder / "server").unlink()
+    check_many(target.pid, 300, folder)
+
+
+def check_many(pid, count, folder):
+    dump, _ = g.dump(pid, "--all", "--idle", out=folder / "dump.json")
+    found = [one for one in dump.goroutines.values() if g.names_of(one)[:1] in (["main.shallow"], ["main.deep"])]
+    h.check(len(found) == count, f"{len(found)} of {count} goroutines have their names")
+    code, text, _ = run(*record_arguments(pid, folder / "out.json"))
+    h.check(code == 0 and {"main.shallow", "main.deep"} <= names_in(folder / "out.json"), f"exit {code}: {text}")
+
+
+# ---- growth ----
+
+def grows():
+    """From 10 to 100,000 goroutines while it is recorded: the ticks stay within the budget, the sum is right."""
+    need_commands()
+    folder, target = h.scratch(), many(10)
+    recorder = h.Recorder(*record_arguments(target.pid, folder / "out.json", 20)[1:]).wait_began()
+    time.sleep(5)
+    ask(target, "grow 100000")
+    grown = time.time_ns()
+    recorder.expect(0, 60)
+    result = h.Result(folder / "out.json", "goroutine")
+    census, = result.raw["censuses"]
+    end = result.raw["start_unix_ns"] + result.raw["duration_ns"]
+    got = sum(s.time for s in result.samples if s.names and ("main.shallow" in s.names or "main.deep" in s.names))
+    least, most = 100_000 * (end - grown), 100_000 * (end - grown + 1.5e9) + 10 * result.raw["duration_ns"]
+    print(f"  {census}")
+    print(f"  {got / 1e9:.0f} s of goroutines, {least / 1e9:.0f} to {most / 1e9:.0f} are right")
+    h.check(census["most"] >= 100_000, f"saw at most {census['most']} goroutines")
+    h.check(0.9 * least <= got <= 1.1 * most, "the sum is wrong")
+    share = census["tick_cpu_ns"] / result.raw["duration_ns"]
+    h.check(share < 0.03, f"the ticks took {share:.1%} of a core; the budget is 1 %")
+
+
+# ---- two runtimes, none ----
+
+def two_runtimes():
+    need_commands()
+    for version, root in g.toolchains():
+        library = h.build_go("shared_runtime", version, root, cgo=True, flags=("-buildmode=c-shared",))
+        host = h.Program(h.build_go("runtime_host", version, root, cgo=True), library, 5).ready()
+        folder = h.scratch()
+        code, text, _ = run("dump", "-p", host.pid, "--all", "--idle", "-o", folder / "dump.json")
+        h.check(code == 0, f"Go {version}: exit {code}: {text}")
+        raw = json.loads((folder / "dump.json").read_text())
+        counts = {name: sum(any(f["name"] == name for f in one["frames"]) for one in raw["goroutines"])
+                  for name in ("main.waitInProgram", "main.waitInLibrary")}
+        h.check(set(counts.values()) == {5}, f"Go {version}: {counts}, 5 each are right\n{text}")
+        code, text, _ = run(*record_arguments(host.pid, folder / "out.json"))
+        h.check(code == 0 and set(counts) <= names_in(folder / "out.json"), f"Go {version}: exit {code}: {text}")
+        host.stop()
+
+
+def go_library_in_another_program():
+    need_commands()
+    version, root = g.newest_toolchain()
+    library = h.build_go("shared_runtime", version, root, cgo=True, flags=("-buildmode=c-shared",))
+    host = h.Program("/usr/bin/python3", "-c", "import ctypes, sys; print('ready' if ctypes.CDLL(sys.argv[1]).shared_start(7) == 7 "
+                     "else 'no', flush=True); sys.stdin.read()", library).ready()
+    folder = h.scratch()
+    code, text, _ = run("dump", "-p", host.pid, "--all", "--idle", "-o", folder / "dump.json")
+    h.check(code == 0, f"exit {code}: {text}")
+    raw = json.loads((folder / "dump.json").read_text())
+    count = sum(any(f["name"] == "main.waitInLibrary" for f in one["frames"]) for one in raw.get("goroutines") or [])
+    h.check(count == 7, f"{count} of 7 goroutines of the library\n{text}")
+
+
+def not_go():
+    need_commands()
+    folder, target = h.scratch(), h.Program(h.testprog("waiter"), 60).ready()
+    code, text, _ = run("dump", "-p", target.pid, "-o", folder / "dump.json")
+    h.check(code == 0 and "waiter_nap" in names_in(folder / "dump.json"), f"its threads are not there: exit {code}: {text}")
+    code, text, _ = run(*record_arguments(target.pid, folder / "out.json"))
+    h.check(code == 1 and "is not a Go program" in text and "-e offcpu" in text, f"exit {code}: {text}")
+    h.check(not (folder / "out.json").exists(), "it wrote a file all the same")
+
+
+# ---- liars ----
+
+class Liar:
+    """A stopped Go program whose memory the test writes to, at the addresses that its symbol table gives."""
+
+    def __init__(self, count=200):
+        self.target = many(count, ldflags="")
+        self.pid = self.target.pid
+        os.kill(self.pid, signal.SIGSTOP)
+        time.sleep(0.1)
+        listed = subprocess.run([h.need_tool("nm"), f"/proc/{self.pid}/exe"], capture_output=True, text=True, check=True)
+        self.symbols = {words[2]: int(words[0], 16) for words in map(str.split, listed.stdout.splitlines()) if len(words) == 3}
+        self.memory = open(f"/proc/{self.pid}/mem", "r+b", buffering=0)
+        self.kept = {}
+
+    def read(self, address, words=1):
+        self.memory.seek(address)
+        return struct.unpack(f"<{words}Q", self.memory.read(8 * words))
+
+    def write(self, address, *words):
+        self.kept.setdefault(address, self.read(address, len(words)))
+        self.memory.seek(address)
+        self.memory.write(struct.pack(f"<{len(words)}Q", *(word & (1 << 64) - 1 for word in words)))
+
+    def restore(self):
+        for address, words in reversed(list(self.kept.items())):
+            self.memory.seek(address)
+            self.memory.write(struct.pack(f"<{len(words)}Q", *words))
+        self.kept = {}
+
+    def list(self):
+        """(address of the array, the goroutines' addresses)"""
+        array, = self.read(self.symbols["runtime.allgptr"])
+        count, = self.read(self.symbols["runtime.allglen"])
+        return array, self.read(array, count)
+
+    def lie_about_length(self, length):
+        self.write(self.symbols["runtime.allglen"], length)
+
+    def lie_about_array(self, address):
+        self.write(self.symbols["runtime.allgptr"], address)
+
+    def stack(self, goroutine):
+        return self.read(goroutine, 2)
+
+    def saved(self, goroutine):
+        """(sp, pc), at the same place in every version."""
+        return self.read(goroutine + 56, 2)
+
+    def stop(self):
+        self.memory.close()
+        self.target.stop()
+
+
+def lies(liar):
+    """{what: how it is told}"""
+    array, gs = liar.list()
+    names = liar.symbols
+
+    def each(change):
+        return lambda: [change(one) for one in gs[len(gs) // 2:]]
+
+    def endless(one):
+        """Return addresses of one function all the way up: a recursion without end."""
+        sp, pc = liar.saved(one)
+        _, hi = liar.stack(one)
+        liar.write(sp, *[names["main.descend"] + 40] * ((hi - sp) // 8))
+
+    return {
+        "length 0": lambda: liar.lie_about_length(0),
+        "length of 2^32": lambda: liar.lie_about_length(1 << 32),
+        "length of 2^62": lambda: liar.lie_about_length(1 << 62),
+        "length of -1": lambda: liar.lie_about_length(-1),
+        "no array": lambda: liar.lie_about_array(0),
+        "array in unmapped memory": lambda: liar.lie_about_array(0x7000_0000_0000),
+        "array in the kernel's half": lambda: liar.lie_about_array(0xffff_8000_0000_0000),
+        "array that is not aligned": lambda: liar.lie_about_array(array + 3),
+        "array of code": lambda: liar.lie_about_array(names["main.main"]),
+        "array of itself": lambda: liar.write(array, *[array] * len(gs)),
+        "one goroutine again and again": lambda: liar.write(array, *[gs[3]] * len(gs)),
+        "goroutines backwards": lambda: liar.write(array, *reversed(gs)),
+        "goroutines one word off": lambda: liar.write(array, *[one + 8 for one in gs]),
+        "no goroutines": lambda: liar.write(array, *[0] * len(gs)),
+        "goroutines at the end of memory": lambda: liar.write(array, *[(1 << 64) - 8] * len(gs)),
+        "stacks without end": each(lambda one: liar.write(one, 0, (1 << 64) - 1)),
+        "stacks upside down": each(lambda one: liar.write(one, *reversed(liar.stack(one)))),
+        "stacks of terabytes": each(lambda one: liar.write(one + 8, liar.stack(one)[0] + (1 << 40))),
+        "stack pointers below the stack": each(lambda one: liar.write(one + 56, liar.stack(one)[0] - 8)),
+        "stack pointers at the top": each(lambda one: liar.write(one + 56, liar.stack(one)[1])),
+        "stack pointers to nowhere": each(lambda one: liar.write(one + 56, 0x7000_0000_0000)),
+        "code that is none": each(lambda one: liar.write(one + 64, names["runtime.allglen"])),
+        "recursion without end": each(endless),
+    }
+
+
+def check_liar(liar, what, folder):
+    started = time.monotonic()
+    code, text, rss = run("dump", "-p", liar.pid, "--all", "--idle", "-o", folder / "dump.json")
+    took = time.monotonic() - started
+    known = set(liar.symbols)
+    strangers = names_in(folder / "dump.json") - known if code == 0 else set()
+    code_record, text_record, _ = run(*record_arguments(liar.pid, folder / "out.json", 1))
+    # The last line of what it says is the word a user reads.
+    last = (text.strip().splitlines() or ["nothing"])[-1]
+    print(f"    {what}: dump {code} in {took:.1f} s, {rss >> 10} MiB; record {code_record}: {last[:150]}", flush=True)
+    h.check(code in (0, 1) and code_record in (0, 1), f"{what}: exit {code}, {code_record}\n{text}{text_record}")
+    h.check(text.strip() and text_record.strip() or code == code_record == 0, f"{what}: failed without a word")
+    odd = [name for name in strangers if "." not in name and not name.startswith("[")]
+    h.check(not odd, f"{what}: names out of nothing: {odd[:5]}")
+    return code
+
+
+def liars():
+    need_commands()
+    folder, liar = h.scratch(), Liar()
+    honest = check_liar(liar, "the truth", folder)
+    h.check(honest == 0, "the honest program is refused")
+    for what, tell in lies(liar).items():
+        tell()
+        check_liar(liar, what, folder)
+        liar.restore()
+    h.check(check_liar(liar, "the truth again", folder) == 0, "the honest program is refused")
+    os.kill(liar.pid, signal.SIGCONT)
+    ask(liar.target, "grow 210")
+    liar.stop()
+
+
+def random_words():
+    """Random words in the goroutines' structures and on their stacks."""
+    need_commands()
+    folder, liar, dice = h.scratch(), Liar(), random.Random(1)
+    _, gs = liar.list()
+    words = [0, 1, 0xff, 1 << 31, 1 << 47, (1 << 64) - 1, 0x7000_0000_0000]
+    for number in range(25):
+        for one in dice.sample(gs, 100):
+            for _ in range(3):
+                liar.write(one + 8 * dice.randrange(2, 48), dice.choice([*words, one, dice.getrandbits(64), dice.choice(gs)]))
+            sp, hi = liar.saved(one)[0], liar.stack(one)[1]
+            if one not in liar.kept and 0 < hi - sp < 1 << 16:
+                liar.write(sp + 8 * dice.randrange((hi - sp) // 8), dice.choice([*words, dice.getrandbits(64)]))
+        check_liar(liar, f"random words {number}", folder)
+        liar.restore()
+    liar.stop()
+
+
+def memory_can_be_written():
+    """The test's own test: a lie is in the target's memory, and gone after it is taken back."""
+    liar = Liar(50)
+    array, gs = liar.list()
+    h.check(50 <= len(gs) < 200 and len(set(gs)) == len(gs), f"{len(gs)} goroutines in its list")
+    for what, tell in lies(liar).items():
+        before = liar.list(), [liar.read(one, 40) for one in gs], [liar.read(*(lambda s: (s[0], 4))(liar.saved(one))) for one in gs]
+        tell()
+        with contextlib.suppress(OSError, OverflowError, ValueError, MemoryError, struct.error):
+            now = liar.list(), [liar.read(one, 40) for one in gs], [liar.read(*(lambda s: (s[0], 4))(liar.saved(one))) for one in gs]
+            h.check(now != before, f"nothing changed: {what}")
+        liar.restore()
+        after = liar.list(), [liar.read(one, 40) for one in gs], [liar.read(*(lambda s: (s[0], 4))(liar.saved(one))) for one in gs]
+        h.check(after == before, f"not taken back: {what}")
+    os.kill(liar.pid, signal.SIGCONT)
+    ask(liar.target, "grow 60")
+    liar.stop()
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    h.main(memory_can_be_written, target_exits, target_exits_at_any_moment, stopped, root_of_its_own, executable_gone, grows,
+           two_runtimes, go_library_in_another_program, not_go, liars, random_words)
