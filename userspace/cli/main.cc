@@ -12,6 +12,7 @@
 
 #include "userspace/cli/convert.h"
 #include "userspace/cli/doctor.h"
+#include "userspace/cli/dump.h"
 #include "userspace/cli/list.h"
 #include "userspace/cli/options.h"
 #include "userspace/cli/version.h"
@@ -35,6 +36,7 @@ struct Run {
   }
 #endif
   int operator()(const ConvertOptions& options) const { return RunConvert(options); }
+  int operator()(const DumpOptions& options) const { return RunDump(options); }
   int operator()(const DoctorOptions& options) const { return RunDoctor(options); }
   int operator()(const ListOptions& options) const { return RunList(options); }
   int operator()(const VersionRequest&) const {

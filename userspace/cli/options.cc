@@ -20,7 +20,7 @@ namespace stallscope {
 namespace {
 
 const std::vector<std::string>& CommandNames() {
-  static const std::vector<std::string> names = {"record", "convert", "list", "doctor"};
+  static const std::vector<std::string> names = {"record", "dump", "convert", "list", "doctor"};
   return names;
 }
 
@@ -464,6 +464,42 @@ absl::StatusOr<Command> ParseConvert(const std::vector<std::string>& words) {
   return options;
 }
 
+absl::StatusOr<Command> ParseDump(const std::vector<std::string>& words) {
+  DumpOptions options;
+  std::string pid;
+  bool help = false;
+  CLI::App app;
+  app.set_help_flag();
+  AddFlag(app, "-h,--help", help);
+  AddSingle(app, "-p,--pid", pid);
+  AddFlag(app, "--all", options.all);
+  AddFlag(app, "--idle", options.idle);
+  AddSingle(app, "-o,--output", options.output);
+  AddFlag(app, "--json", options.json);
+  if (auto status = Split(app, "dump", words); !status.ok()) return status;
+  if (help) return HelpRequest{HelpText("dump")};
+  if (app.count("-p") == 0)
+    return UsageError("dump what? No process is given", "name it: stallscope dump -p PID");
+  auto number = PidOf(pid);
+  if (!number.ok()) return number.status();
+  options.pid = *number;
+  if (app.count("-o") == 0) return options;
+  if (options.output.empty())
+    return UsageError("-o: the name of the file is empty", "name one: -o dump.txt");
+  if (options.output == "-") {
+    options.output.clear();
+    return options;
+  }
+  const std::string ending = EndingOf(options.output);
+  if (ending == "json") options.json = true;
+  if (ending != "json" && ending != "txt" && !options.json) {
+    return UsageError(fmt::format("unknown format of '{}': did you mean '{}.txt'?",
+                                  Printable(options.output), Printable(options.output)),
+                      "endings: .txt .json");
+  }
+  return options;
+}
+
 // doctor and list take the same words.
 template <typename Options>
 absl::StatusOr<Command> ParseLook(const std::string& command,
@@ -491,6 +527,7 @@ constexpr std::string_view kProgramHelp =
 
 usage:
   stallscope record  -p PID                watch a process for 30 s, write a flame graph of its waits
+  stallscope dump    -p PID                every goroutine (or thread) now: its wait and its stack
   stallscope convert IN.raw -o OUT.html    a capture to any output format
   stallscope doctor  [-p PID]              what this machine lacks, what that costs, how to mend it
   stallscope list                          each event, its hooks, and what would serve it here
@@ -538,6 +575,25 @@ examples:
   sudo stallscope record -p $(pidof etcd)
   sudo stallscope record -p 4242 -d 10s -o waits.html -o waits.raw
   sudo stallscope record --comm nginx --min 1ms -o - | flamegraph.pl > waits.svg
+)";
+
+constexpr std::string_view kDumpHelp =
+    R"(stallscope dump: every goroutine of a Go program now: state, reason, stack, who created it; no debug port needed
+
+usage: stallscope dump -p PID [options]
+
+  -p PID               the process; of one that is not Go its threads are shown
+  --all                each goroutine by itself, as in Go's debug=2; else equal ones are a group with a count
+  --idle               also those that are idle by design: servers that wait for requests, the runtime's own
+  -o FILE              .txt or .json instead of stdout
+  --json               one JSON object, every goroutine by itself
+
+The process is not stopped and nothing is attached to it: goroutines are read from its memory.
+
+exit codes: 0 done, 3 this machine lacks something, 4 the process is gone or does not fit
+
+example:
+  sudo stallscope dump -p $(pidof etcd)
 )";
 
 constexpr std::string_view kConvertHelp =
@@ -588,6 +644,7 @@ std::vector<std::string> EventNames() { return {"offcpu"}; }
 std::string HelpText(std::string_view command) {
   if (command == "record") return std::string(kRecordHelp);
   if (command == "convert") return std::string(kConvertHelp);
+  if (command == "dump") return std::string(kDumpHelp);
   if (command == "doctor") return std::string(kDoctorHelp);
   if (command == "list") return std::string(kListHelp);
   return std::string(kProgramHelp);
@@ -602,6 +659,7 @@ absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& argumen
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (first == "record") return ParseRecord(rest);
   if (first == "convert") return ParseConvert(rest);
+  if (first == "dump") return ParseDump(rest);
   if (first == "doctor") return ParseLook<DoctorOptions>("doctor", rest);
   if (first == "list") return ParseLook<ListOptions>("list", rest);
   if (first == "--help" || first == "-h") return HelpRequest{HelpText("")};

@@ -59,6 +59,14 @@ struct ConvertOptions {
   bool quiet = false;
 };
 
+struct DumpOptions {
+  uint32_t pid = 0;
+  bool all = false;    // each goroutine by itself, not equal ones as a group
+  bool idle = false;   // also those that are idle by design
+  std::string output;  // a file; empty: stdout
+  bool json = false;   // by the file's ending, or --json
+};
+
 struct DoctorOptions {
   std::optional<uint32_t> pid;
   bool json = false;
@@ -74,7 +82,7 @@ struct HelpRequest {
   std::string text;  // for stdout
 };
 
-using Command = std::variant<RecordOptions, ConvertOptions, DoctorOptions, ListOptions,
+using Command = std::variant<RecordOptions, ConvertOptions, DumpOptions, DoctorOptions, ListOptions,
                              VersionRequest, HelpRequest>;
 
 // `arguments` without the program's name. Fails with a UsageError.

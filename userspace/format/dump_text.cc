@@ -33,10 +33,21 @@ std::string Brackets(const DumpEntry& entry, bool with_time) {
   return "[" + text + "]";
 }
 
+// As Go's own traces: of the runtime only what a program can call.
+bool IsShown(const ProfileFrame& frame) {
+  constexpr std::string_view kRuntime = "runtime.";
+  const std::string_view name = frame.name;
+  if (name.substr(0, kRuntime.size()) != kRuntime || name.size() == kRuntime.size()) return true;
+  const char first = name[kRuntime.size()];
+  return first >= 'A' && first <= 'Z';
+}
+
 void AppendFrames(const DumpEntry& entry, std::string_view indent, std::string& out) {
   auto to = std::back_inserter(out);
+  const bool any = std::any_of(entry.frames.begin(), entry.frames.end(), IsShown);
   if (entry.frames.empty()) fmt::format_to(to, "{}(no stack: {})\n", indent, entry.no_stack);
   for (auto frame = entry.frames.rbegin(); frame != entry.frames.rend(); ++frame) {
+    if (any && !IsShown(*frame)) continue;
     fmt::format_to(to, "{}{}\n", indent, PrintableName(frame->name));
     if (!frame->file.empty()) fmt::format_to(to, "{}    {}\n", indent, Place(*frame));
   }

@@ -471,6 +471,7 @@ void GoroutineCensus::Fill(const char* g, const State& state, Goroutine* out) co
   out->tracking_seq = state.seq;
   out->sp = state.sp;
   out->pc = state.pc;
+  out->wait_since = At<uint64_t>(g, offsets.g_waitsince);
   out->created_at = At<uint64_t>(g, offsets.g_gopc);
   out->start = At<uint64_t>(g, offsets.g_startpc);
   out->labels = AtIfKnown<uint64_t>(g, offsets.g_labels);

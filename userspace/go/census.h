@@ -34,6 +34,9 @@ struct Goroutine {
   // Its stack could not be read in one piece: `stack` is kNoGoStack, the rest is right.
   bool unread = false;
   uint64_t sp = 0, pc = 0;          // where it will go on, or where it entered the system call
+  // Start of the mark termination of the collection before the one that first found it waiting, on
+  // CLOCK_MONOTONIC; 0: none has.
+  uint64_t wait_since = 0;
   uint64_t created_at = 0;          // gopc: return address of the go statement; 0 for the first
   uint64_t start = 0;               // entry of the function it began with
   uint64_t labels = 0;              // address of its pprof labels; 0 for none

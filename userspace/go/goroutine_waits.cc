@@ -263,9 +263,8 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, Record
     }
     if (sum.never_ran == 0) continue;
     sample.never_ran = true;
-    sample.values = {
-        static_cast<int64_t>(Rounded(static_cast<double>(sum.never_ran) * whole_ns)),
-        static_cast<int64_t>(sum.never_ran)};
+    sample.values = {static_cast<int64_t>(Rounded(static_cast<double>(sum.never_ran) * whole_ns)),
+                     static_cast<int64_t>(sum.never_ran)};
     event->samples.push_back(std::move(sample));
   }
 }

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// `stallscope dump`: what every goroutine of a process, or every thread of one that is not Go, does
+// now. Goroutines are read from the process's memory: nothing is attached to it.
+#include "userspace/cli/dump.h"
+
+#include <fmt/format.h>
+#include <stdio.h>
+
+#include <string>
+#include <vector>
+
+#include "symbolizer/module_cache.h"
+#include "userspace/cli/dump_threads.h"
+#include "userspace/cli/outputs.h"
+#include "userspace/cli/targets.h"
+#include "userspace/cli/version.h"
+#include "userspace/cli/words.h"
+#include "userspace/format/dump.h"
+#include "userspace/go/dump_goroutines.h"
+#include "userspace/process/live_space.h"
+
+namespace stallscope {
+namespace {
+
+absl::StatusOr<Dump> TakeDump(const Target& target) {
+  symbolizer::ModuleCache modules;
+  auto space = LiveSpace::Open(target.pid, &modules);
+  if (!space.ok()) {
+    return TargetError(fmt::format("{} ({}) cannot be read: {}", Printable(target.comm), target.pid,
+                                   std::string(space.status().message())),
+                       "run it as root: sudo stallscope dump ...; or has it ended? pgrep -a NAME");
+  }
+  auto dump = DumpGoroutines(**space);
+  if (dump.ok() || absl::IsNotFound(dump.status())) return dump;
+  if (absl::IsPermissionDenied(dump.status())) {
+    return MachineError(std::string(dump.status().message()),
+                        "run it as root: sudo stallscope dump ...; or add CAP_SYS_PTRACE");
+  }
+  return TargetError(fmt::format("{} ({}): {}", Printable(target.comm), target.pid,
+                                 std::string(dump.status().message())),
+                     fmt::format("its threads: stallscope record -p {} -e offcpu", target.pid));
+}
+
+}  // namespace
+
+int RunDump(const DumpOptions& options) {
+  std::vector<std::string> notes;
+  const auto target = ResolvePid(options.pid, TargetPaths{}, notes);
+  if (!target.ok()) return ReportError(target.status());
+  for (const std::string& note : notes) PrintLine(stderr, note);
+  if (!options.output.empty()) {
+    if (auto status = CheckWritable(Output{options.output, Format::kJson, ""}); !status.ok())
+      return ReportError(status);
+  }
+  auto dump = TakeDump(*target);
+  if (absl::IsNotFound(dump.status())) dump = DumpThreads(*target);
+  if (!dump.ok()) return ReportError(dump.status());
+  dump->tool_version = ToolVersion();
+  dump->target = fmt::format("{} ({})", target->pid, target->comm);
+  const std::string text =
+      options.json ? DumpJson(*dump) : DumpText(*dump, {.all = options.all, .idle = options.idle});
+  if (options.output.empty()) {
+    fwrite(text.data(), 1, text.size(), stdout);
+    return kExitDone;
+  }
+  if (auto status = WriteWhole(options.output, text); !status.ok()) return ReportError(status);
+  return kExitDone;
+}
+
+}  // namespace stallscope

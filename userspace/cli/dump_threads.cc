@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/cli/dump_threads.h"
+
+#include <fmt/format.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <set>
+#include <string>
+
+#include "userspace/cli/words.h"
+#include "userspace/collect/offcpu.h"
+#include "userspace/collect/requirements.h"
+#include "userspace/profile/make_profile.h"
+
+namespace stallscope {
+namespace {
+
+std::set<uint32_t> ThreadsOf(uint32_t pid) {
+  std::set<uint32_t> threads;
+  std::error_code error;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error)) {
+    const std::string name = entry.path().filename().string();
+    uint32_t tid = 0;
+    const auto [end, bad] = std::from_chars(name.data(), name.data() + name.size(), tid);
+    if (bad == std::errc() && end == name.data() + name.size()) threads.insert(tid);
+  }
+  return threads;
+}
+
+// A recording that ends as soon as it has begun: what was blocked for all of it is blocked now.
+absl::StatusOr<Recording> RecordAMoment(uint32_t pid) {
+  auto pids = PidNamespace::Own();
+  if (!pids.ok()) return ExplainLoadFailure(pids.status());
+  const auto tgid = pids->ToKernel(pid);
+  if (!tgid) return TargetError(fmt::format("no process {}", pid), "find it: pgrep -a NAME");
+  OffCpuOptions options;
+  options.ledger.mode = TARGET_ONE;
+  options.ledger.tgids = {*tgid};
+  options.ledger.own_tgid = pids->ToKernel(getpid()).value_or(0);
+  symbolizer::ModuleCache modules;
+  auto offcpu = OffCpu::Start(options, &*pids, &modules);
+  if (!offcpu.ok()) return ExplainLoadFailure(offcpu.status());
+  if (auto changes = (*offcpu)->Stop(); !changes.ok()) return changes.status();
+  Recording recording;
+  if (auto status = (*offcpu)->Fill(&recording, nullptr); !status.ok()) return status;
+  return recording;
+}
+
+}  // namespace
+
+absl::StatusOr<Dump> DumpThreads(const Target& target) {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  std::set<uint32_t> left = ThreadsOf(target.pid);
+  auto recording = RecordAMoment(target.pid);
+  if (!recording.ok()) return recording.status();
+  ProfileOptions view;
+  view.idle = true;
+  const auto profile = MakeProfile(*recording, view);
+  if (!profile.ok()) return profile.status();
+  Dump dump;
+  dump.taken_unix_ns = static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  dump.took_ns = recording->duration_ns;
+  for (const ProfileHungThread& thread : profile->hung) {
+    DumpEntry& entry = dump.entries.emplace_back();
+    entry.id = thread.tid;
+    entry.name = thread.name;
+    entry.state = "blocked";
+    entry.reason = thread.reason;
+    for (const uint32_t frame : thread.frames) entry.frames.push_back(profile->frames[frame]);
+    if (entry.frames.empty()) entry.no_stack = "it could not be read";
+    left.erase(thread.tid);
+  }
+  for (const uint32_t tid : left) {
+    DumpEntry& entry = dump.entries.emplace_back();
+    entry.id = tid;
+    entry.name = ReadComm(fmt::format("/proc/{}/task/{}", target.pid, tid));
+    entry.state = "running";
+    entry.no_stack = "it ran while the others were read";
+  }
+  std::sort(dump.entries.begin(), dump.entries.end(),
+            [](const DumpEntry& a, const DumpEntry& b) { return a.id < b.id; });
+  return dump;
+}
+
+}  // namespace stallscope

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/go/dump_goroutines.h"
+
+#include <absl/container/flat_hash_map.h>
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "symbolizer/go_binary.h"
+#include "userspace/go/census.h"
+
+namespace stallscope {
+namespace {
+
+uint64_t Now(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+const char* StateName(uint32_t status) {
+  switch (status) {
+    case kGoRunnable:
+      return "runnable";
+    case kGoRunning:
+    case kGoCopyStack:
+      return "running";
+    case kGoSyscall:
+      return "syscall";
+    case kGoPreempted:
+      return "preempted";
+    case kGoLeaked:
+      return "leaked";
+    default:
+      return "waiting";
+  }
+}
+
+ProfileFrame FrameOf(const symbolizer::Frame& from) {
+  ProfileFrame frame;
+  frame.name = from.function;
+  frame.file = from.file;
+  frame.line = from.line;
+  frame.kind = from.kind == symbolizer::FrameKind::kNative    ? ProfileFrameKind::kNative
+               : from.kind == symbolizer::FrameKind::kRuntime ? ProfileFrameKind::kRuntime
+                                                              : ProfileFrameKind::kGo;
+  frame.inlined = from.inlined;
+  return frame;
+}
+
+// Names of one runtime's stacks and creation sites, each made once.
+class Names {
+ public:
+  Names(const LiveSpace& space, const GoroutineCensus& census) : space_(space), census_(census) {}
+
+  // Root first. Wrappers are left out as Go's own traces leave them out.
+  const std::vector<ProfileFrame>& Stack(GoStackIndex index) {
+    auto [it, added] = stacks_.try_emplace(index);
+    if (!added) return it->second;
+    const symbolizer::Frame* callee = nullptr;
+    for (const StackAddress& address : census_.stack(index).addresses) {
+      const auto& frames = At(address.value, address.is_return);
+      if (frames.empty()) it->second.push_back(Unnamed(address.value));
+      for (const symbolizer::Frame& frame : frames) {
+        if (!frame.wrapper || symbolizer::GoShowsWrapper(callee))
+          it->second.push_back(FrameOf(frame));
+        callee = &frame;
+      }
+    }
+    std::reverse(it->second.begin(), it->second.end());
+    return it->second;
+  }
+
+  // The function that has the go statement, as Go prints it: not what was inlined there.
+  std::optional<ProfileFrame> Creator(uint64_t created_at) {
+    if (created_at == 0) return std::nullopt;
+    const auto& frames = At(created_at, /*is_return=*/true);
+    if (frames.empty()) return Unnamed(created_at);
+    return FrameOf(frames.front());
+  }
+
+ private:
+  const std::vector<symbolizer::Frame>& At(uint64_t address, bool is_return) {
+    auto [it, added] = frames_.try_emplace({address, is_return});
+    if (added) it->second = space_.Lookup(address, is_return);
+    return it->second;
+  }
+
+  static ProfileFrame Unnamed(uint64_t address) {
+    ProfileFrame frame;
+    frame.name = fmt::format("[{:#x}]", address);
+    frame.unnamed = true;
+    return frame;
+  }
+
+  const LiveSpace& space_;
+  const GoroutineCensus& census_;
+  std::map<std::pair<uint64_t, bool>, std::vector<symbolizer::Frame>> frames_;
+  absl::flat_hash_map<GoStackIndex, std::vector<ProfileFrame>> stacks_;
+};
+
+// A collection that finds a goroutine waiting notes when the one before it ended its marking. The
+// goroutine may have begun to wait after that, but it did before the collection that found it
+// ended its own marking: the next such time that is known, of any goroutine.
+class WaitTimes {
+ public:
+  WaitTimes(const std::vector<Goroutine>& goroutines, uint64_t now_ns) : now_ns_(now_ns) {
+    for (const Goroutine& goroutine : goroutines) {
+      if (goroutine.wait_since && goroutine.wait_since < now_ns) ends_.insert(goroutine.wait_since);
+    }
+  }
+  std::optional<uint64_t> AtLeast(const Goroutine& goroutine) const {
+    if (!goroutine.wait_since) return std::nullopt;
+    const auto next = ends_.upper_bound(goroutine.wait_since);
+    if (next == ends_.end()) return std::nullopt;
+    return now_ns_ - *next;
+  }
+
+ private:
+  uint64_t now_ns_;
+  std::set<uint64_t> ends_;
+};
+
+DumpEntry EntryOf(const Goroutine& goroutine, const GoroutineCensus& census, const WaitTimes& times,
+                  Names& names) {
+  DumpEntry entry;
+  entry.id = goroutine.id;
+  entry.state = StateName(goroutine.status);
+  const bool waits = goroutine.status == kGoWaiting || goroutine.status == kGoLeaked;
+  const auto& reasons = census.runtime().wait_reasons;
+  if (waits) {
+    entry.reason = goroutine.wait_reason < reasons.size()
+                       ? reasons[goroutine.wait_reason]
+                       : fmt::format("reason {}", goroutine.wait_reason);
+    entry.at_least_ns = times.AtLeast(goroutine);
+  }
+  entry.locked = goroutine.locked_thread != 0;
+  if (goroutine.stack != kNoGoStack) {
+    entry.frames = names.Stack(goroutine.stack);
+  } else {
+    entry.no_stack = goroutine.unread ? "it moved while it was read" : "it runs";
+  }
+  if (auto frame = names.Creator(goroutine.created_at))
+    entry.creator = DumpCreator{*std::move(frame), goroutine.parent_id};
+  return entry;
+}
+
+void AddNotes(const CensusCounters& counters, Dump* dump) {
+  const auto note = [&](uint64_t count, std::string_view what) {
+    if (count) dump->notes.push_back(fmt::format("{} {}", count, what));
+  };
+  note(counters.unread, "goroutines moved each time that their stack was read: without a stack");
+  note(counters.incomplete, "stacks were not followed to their outermost function");
+  note(counters.unreadable, "goroutines could not be read: left out");
+  note(counters.refused, "entries of the runtime's list are no goroutines: left out");
+  note(counters.stacks_lost, "goroutines are without a stack: too many distinct ones");
+}
+
+}  // namespace
+
+absl::StatusOr<Dump> DumpGoroutines(const LiveSpace& space) {
+  std::vector<RefusedGoModule> refused;
+  auto runtimes = FindGoRuntimes(space, &refused);
+  if (!runtimes.ok()) return runtimes.status();
+  Dump dump;
+  dump.taken_unix_ns = static_cast<int64_t>(Now(CLOCK_REALTIME));
+  for (const GoRuntime& runtime : *runtimes) {
+    if (dump.go_version.empty()) dump.go_version = runtime.version;
+    auto census = GoroutineCensus::Create(&space.memory(), runtime);
+    if (!census.ok()) return census.status();
+    Snapshot snapshot;
+    const uint64_t before_ns = Now(CLOCK_MONOTONIC);
+    if (auto status = (*census)->Take(1, &snapshot); !status.ok()) return status;
+    dump.took_ns += Now(CLOCK_MONOTONIC) - before_ns;
+    Names names(space, **census);
+    const WaitTimes times(snapshot.goroutines, snapshot.time_ns);
+    for (const Goroutine& goroutine : snapshot.goroutines)
+      dump.entries.push_back(EntryOf(goroutine, **census, times, names));
+    AddNotes((*census)->counters(), &dump);
+    if (runtimes->size() > 1)
+      dump.notes.push_back(fmt::format("{} goroutines are of {} ({})", snapshot.goroutines.size(),
+                                       runtime.path, runtime.version));
+  }
+  for (const RefusedGoModule& module : refused)
+    dump.notes.push_back(
+        fmt::format("{} is left out: {}", module.path, std::string(module.why.message())));
+  std::stable_sort(dump.entries.begin(), dump.entries.end(),
+                   [](const DumpEntry& a, const DumpEntry& b) { return a.id < b.id; });
+  return dump;
+}
+
+}  // namespace stallscope
