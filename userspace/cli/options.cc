@@ -34,6 +34,19 @@ absl::StatusOr<uint64_t> DurationOf(std::string_view option, const std::string& 
                     "durations are 30 (seconds), 30s, 2m, 1h, 500ms, 10us");
 }
 
+// "1%", "0.5%": a share of one core.
+absl::StatusOr<double> ShareOf(std::string_view option, const std::string& text) {
+  constexpr double kLeast = 0.01, kMost = 100;
+  double percent = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
+  const std::string_view rest(end, text.data() + text.size() - end);
+  const bool number = error == std::errc() && (rest.empty() || rest == "%");
+  if (number && rest == "%" && percent >= kLeast && percent <= kMost) return percent / 100;
+  return UsageError(fmt::format("{}: '{}' is not a share of a core: did you mean '{}%'?", option,
+                                Printable(text), number ? std::clamp(percent, kLeast, kMost) : 1),
+                    fmt::format("it is written as 1% or 0.5%; {}% to {}%", kLeast, kMost));
+}
+
 std::vector<std::string> SplitAtCommas(const std::vector<std::string>& lists) {
   std::vector<std::string> words;
   for (const std::string& list : lists) {
@@ -353,7 +366,7 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
   RecordOptions options;
   TargetWords target;
   std::vector<std::string> events, paths;
-  std::string duration, format, min, max, stacks;
+  std::string duration, format, min, max, stacks, budget;
   bool help = false;
   CLI::App app;
   app.set_help_flag();
@@ -372,6 +385,7 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
   AddFlag(app, "--threads", options.threads);
   AddView(app, options.view);
   AddSingle(app, "--stacks", stacks);
+  AddSingle(app, "--budget", budget);
   AddFlag(app, "--strict", options.strict);
   AddFlag(app, "-q,--quiet", options.quiet);
   AddFlag(app, "-v,--verbose", options.verbose);
@@ -383,8 +397,7 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
   if (!selector.ok()) return selector.status();
   options.target = *std::move(selector);
 
-  options.events_given = app.count("-e") > 0;
-  if (options.events_given) {
+  if (app.count("-e") > 0) {
     auto names = EventsOf(events);
     if (!names.ok()) return names.status();
     options.events = *std::move(names);
@@ -414,6 +427,11 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
     auto number = StacksOf(stacks);
     if (!number.ok()) return number.status();
     options.stacks = *number;
+  }
+  if (app.count("--budget") > 0) {
+    auto share = ShareOf("--budget", budget);
+    if (!share.ok()) return share.status();
+    options.budget = *share;
   }
   auto chosen = FormatOption(format);
   if (!chosen.ok()) return chosen.status();
@@ -553,10 +571,12 @@ who:
   --children           also processes that a target starts
 
 what:
-  -e EVENT[,EVENT...]  offcpu: threads that leave the CPU, and the time they are blocked (the default)
+  -e EVENT[,EVENT...]  goroutine: where goroutines wait (the default for a Go program; nothing is attached to it)
+                       offcpu: threads that leave the CPU, and the time they are blocked (the default for all others)
   -d DURATION          30, 30s, 2m, 1h, 500ms; default 30s; 0 is until Ctrl-C
   --min D, --max D     only waits that last from D to D (10us, 5ms, 1s)
   --threads            keep each thread apart
+  --budget SHARE       of one core, what snapshots of goroutines may take (default 1%)
   --stacks N           distinct stacks that the kernel side holds at a time (default 16384, about 1 KiB each)
 
 output:
@@ -639,7 +659,7 @@ usage: stallscope list [-p PID] [--json]
 
 }  // namespace
 
-std::vector<std::string> EventNames() { return {"offcpu"}; }
+std::vector<std::string> EventNames() { return {"offcpu", "goroutine"}; }
 
 std::string HelpText(std::string_view command) {
   if (command == "record") return std::string(kRecordHelp);

@@ -33,8 +33,7 @@ inline constexpr uint32_t kDefaultStacks = 16384;
 
 struct RecordOptions {
   TargetSelector target;
-  std::vector<std::string> events = {"offcpu"};
-  bool events_given = false;
+  std::vector<std::string> events;  // as -e names them; empty: by the kind of each process
   uint64_t duration_ns = kDefaultDurationNs;  // 0: until Ctrl-C
   bool duration_given = false;
   std::vector<Output> outputs;   // as typed, before PlanOutputs; empty: DefaultOutputs
@@ -45,6 +44,7 @@ struct RecordOptions {
   bool threads = false;
   ProfileOptions view;  // --idle --reason-root --kernel --user -I -X; the expressions compile
   uint32_t stacks = kDefaultStacks;
+  double budget = 0.01;  // CPU time of snapshots over wall time
   bool strict = false;
   bool quiet = false;
   bool verbose = false;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -28,6 +29,7 @@
 #include "userspace/cli/version.h"
 #include "userspace/cli/words.h"
 #include "userspace/collect/cost.h"
+#include "userspace/collect/goroutines.h"
 #include "userspace/collect/offcpu.h"
 #include "userspace/collect/requirements.h"
 #include "userspace/collect/status.h"
@@ -98,19 +100,22 @@ class Ticker {
   Ticker(const Ticker&) = delete;
   Ticker& operator=(const Ticker&) = delete;
 
+  struct Woken {
+    bool tick = false, end = false;
+  };
   // Returns at the next tick, or before it when there is something to read in `signal_fd` or
-  // `end_fd` (none when negative), or at `deadline_ns`. Says whether it was `end_fd`.
-  bool Wait(int signal_fd, int end_fd, uint64_t deadline_ns) const {
+  // `end_fd` (none when negative), or at `deadline_ns` (0: none).
+  Woken Wait(int signal_fd, int end_fd, uint64_t deadline_ns) const {
     const uint64_t now = Now(CLOCK_MONOTONIC);
-    if (deadline_ns && now >= deadline_ns) return false;
+    if (deadline_ns && now >= deadline_ns) return {};
     const uint64_t left = deadline_ns - now;
     const timespec timeout = {static_cast<time_t>(left / 1'000'000'000),
                               static_cast<long>(left % 1'000'000'000)};
     pollfd fds[3] = {{fd_, POLLIN, 0}, {signal_fd, POLLIN, 0}, {end_fd, POLLIN, 0}};
     ppoll(fds, 3, deadline_ns ? &timeout : nullptr, nullptr);
     uint64_t ticks;
-    static_cast<void>(!read(fd_, &ticks, sizeof(ticks)));  // there may be none
-    return fds[2].revents != 0;
+    const bool tick = read(fd_, &ticks, sizeof(ticks)) == sizeof(ticks);
+    return {tick, fds[2].revents != 0};
   }
 
  private:
@@ -156,7 +161,9 @@ class Recorder {
       outputs = DefaultOutputs(name, one ? std::optional(targets_.processes[0].pid) : std::nullopt,
                                start_unix_ns_, options_.format);
     }
-    outputs_ = PlanOutputs(outputs, options_.events);
+    ChooseEvents();
+    wanted_outputs_ = std::move(outputs);
+    outputs_ = PlanOutputs(wanted_outputs_, events_);
     if (auto status = CheckWritable(outputs_); !status.ok()) return status;
 
     if (options_.target.kind == TargetSelector::Kind::kCommand) {
@@ -170,7 +177,108 @@ class Recorder {
     return absl::OkStatus();
   }
 
+  // Without -e: goroutines of Go programs, threads of all others. What a command will be is not
+  // known before it runs, and of everything there would be too many.
+  void ChooseEvents() {
+    const bool by_kind = options_.events.empty();
+    const bool known = options_.target.kind != TargetSelector::Kind::kAll &&
+                       options_.target.kind != TargetSelector::Kind::kCommand;
+    for (const Target& target : targets_.processes) {
+      if (by_kind && known && IsGoProgram(target.pid)) go_.push_back(target);
+    }
+    if (!by_kind) {
+      events_ = options_.events;
+      if (Records("goroutine")) go_ = targets_.processes;
+    } else if (go_.empty()) {
+      events_ = {"offcpu"};
+    } else if (go_.size() == targets_.processes.size()) {
+      events_ = {"goroutine"};
+    } else {
+      events_ = {"goroutine", "offcpu"};
+    }
+    if (!by_kind || !known || go_.empty()) return;
+    why_ = events_.size() > 1
+               ? fmt::format("{} of {} are Go programs", go_.size(), targets_.processes.size())
+           : go_.size() > 1 ? "Go programs"
+                            : "a Go program";
+  }
+
+  bool IsGoProgram(uint32_t pid) {
+    const auto space = LiveSpace::Open(pid, &modules_);
+    return space.ok() && (*space)->go(nullptr) != nullptr;
+  }
+
+  bool Records(std::string_view event) const {
+    return std::find(events_.begin(), events_.end(), event) != events_.end();
+  }
+
   absl::Status Attach() {
+    for (const Target& target : targets_.processes) alive_.insert(target.pid);
+    start_ns_ = Now(CLOCK_MONOTONIC);
+    if (Records("goroutine")) {
+      if (auto status = AttachToGoroutines(); !status.ok()) return status;
+    }
+    if (Records("offcpu")) {
+      if (auto status = AttachToThreads(); !status.ok()) return status;
+      start_ns_ = offcpu_->start_mono_ns();
+    }
+    if (!cost_) cost_.emplace(std::vector<int>());
+    if (child_) {
+      if (goroutines_) goroutines_->Expect(child_->pid());
+      if (auto status = child_->Release(); !status.ok()) {
+        return RunError(
+            fmt::format("{}: {}", options_.target.command[0], std::string(status.message())),
+            "check the command's name and that it can be executed");
+      }
+    }
+    for (const std::string& event : events_) {
+      Say(fmt::format("recording {} ({}) of {}{}{}", event,
+                      event == "offcpu" ? "where threads block" : "where goroutines wait",
+                      TargetText(), why_.empty() ? "" : ", " + why_ + ",", DurationWords()));
+    }
+    return absl::OkStatus();
+  }
+
+  // Where none of them can be read and the user named no event, their threads are recorded.
+  absl::Status AttachToGoroutines() {
+    GoroutineWaitsOptions census;
+    census.budget = options_.budget / static_cast<double>(std::max<size_t>(go_.size(), 1));
+    goroutines_.emplace(&modules_, census);
+    if (child_) return absl::OkStatus();
+    const bool wanted = !options_.events.empty();
+    for (const Target& target : go_) {
+      const absl::Status status = goroutines_->Add(target.pid);
+      if (status.ok() || absl::IsFailedPrecondition(status)) continue;
+      const std::string name = fmt::format("{} ({})", Printable(target.comm), target.pid);
+      if (absl::IsPermissionDenied(status)) {
+        return MachineError(fmt::format("{}: {}", name, std::string(status.message())),
+                            "run it as root: sudo stallscope record ...; or add CAP_SYS_PTRACE");
+      }
+      const std::string line = absl::IsNotFound(status)
+                                   ? fmt::format("{} is not a Go program", name)
+                                   : fmt::format("{}: {}", name, std::string(status.message()));
+      if (wanted && go_.size() == 1) {
+        return TargetError(
+            line,
+            fmt::format("its threads instead: stallscope record -p {} -e offcpu", target.pid));
+      }
+      Note(line);
+      if (!wanted && !Records("offcpu")) events_.push_back("offcpu");
+    }
+    if (goroutines_->empty()) {
+      if (wanted && events_.size() == 1) {
+        return TargetError("none of them is a Go program that can be read",
+                           "their threads instead: -e offcpu");
+      }
+      goroutines_.reset();
+      events_ = {"offcpu"};
+      why_.clear();
+    }
+    outputs_ = PlanOutputs(wanted_outputs_, events_);
+    return absl::OkStatus();
+  }
+
+  absl::Status AttachToThreads() {
     auto pids = PidNamespace::Own();
     if (!pids.ok()) return ExplainLoadFailure(pids.status());
     pids_ = *std::move(pids);
@@ -183,7 +291,6 @@ class Recorder {
                            "it ended just now; find it: pgrep -a NAME");
       }
       collector.ledger.tgids.push_back(*tgid);
-      alive_.insert(target.pid);
     }
     collector.follow_children = options_.children;
     collector.from_exec = child_ != nullptr;
@@ -211,15 +318,6 @@ class Recorder {
       const Space* space = offcpu_->Current(tgid);
       if (space && !space->go_problem.empty()) Say(GoProblem(*space));
     }
-    if (child_) {
-      if (auto status = child_->Release(); !status.ok()) {
-        return RunError(
-            fmt::format("{}: {}", options_.target.command[0], std::string(status.message())),
-            "check the command's name and that it can be executed");
-      }
-    }
-    Say(fmt::format("recording offcpu (where threads block) of {}{}", TargetText(),
-                    DurationWords()));
     return absl::OkStatus();
   }
 
@@ -240,34 +338,49 @@ class Recorder {
 
   void Loop() {
     const Ticker ticker(kTickNs);
-    const uint64_t start = offcpu_->start_mono_ns();
-    const uint64_t deadline = DurationNs() ? start + DurationNs() : 0;
+    const uint64_t deadline = DurationNs() ? start_ns_ + DurationNs() : 0;
     int end_fd = child_ ? child_->end_fd() : -1;
-    for (uint64_t tick = 0; signals_.Count() == 0 && !over_; ++tick) {
+    for (uint64_t tick = 0; signals_.Count() == 0 && !over_;) {
+      uint64_t wake = deadline;
+      if (goroutines_) wake = std::min(deadline ? deadline : ~uint64_t{0}, goroutines_->due_ns());
+      const Ticker::Woken woken = ticker.Wait(signals_.fd(), end_fd, wake);
       // Once is enough: it stays readable, and a command that is traced is ours to wait for only
       // when its tracer lets go.
-      if (ticker.Wait(signals_.fd(), end_fd, deadline)) end_fd = -1;
+      if (woken.end) end_fd = -1;
       const uint64_t now = Now(CLOCK_MONOTONIC);
-      if (deadline && now >= deadline) break;  // the end drains by itself
-      cost_->Tick(now);
-      auto changes = offcpu_->Drain();
-      if (!changes.ok()) {
-        failure_ = changes.status();
-        break;
+      if (goroutines_) {
+        for (const ProcessChange& change : goroutines_->Tick(now)) Follow(change);
       }
-      for (const ProcessChange& change : *changes) Follow(change);
+      if (deadline && now >= deadline) break;  // the end drains by itself
+      if (!woken.tick && !woken.end) continue;
+      ++tick;
+      cost_->Tick(now);
+      if (!Drain()) break;
       if (options_.target.kind == TargetSelector::Kind::kCgroup && tick % kTicksARescan == 0)
         FindNewMembers();
       if (child_ && child_->ExitCode()) over_ = true;
-      ShowProgress(now - start);
+      ShowProgress(now - start_ns_);
     }
     EndProgress();
   }
 
+  bool Drain() {
+    if (!offcpu_) return true;
+    auto changes = offcpu_->Drain();
+    if (!changes.ok()) {
+      failure_ = changes.status();
+      return false;
+    }
+    for (const ProcessChange& change : *changes) Follow(change);
+    return true;
+  }
+
   void Follow(const ProcessChange& change) {
-    const uint64_t after_ns =
-        change.mono_ns > offcpu_->start_mono_ns() ? change.mono_ns - offcpu_->start_mono_ns() : 0;
+    const uint64_t after_ns = change.mono_ns > start_ns_ ? change.mono_ns - start_ns_ : 0;
     if (change.kind == ProcessChange::kExec) {
+      // Two collectors may both see it.
+      const size_t seen = ++execs_[{change.tgid, change.after}];
+      if (seen > 1 && offcpu_ && goroutines_) return;
       if (child_ && !first_exec_ && change.tgid == static_cast<uint32_t>(child_->pid())) {
         first_exec_ = true;  // the exec that starts the command
         return;
@@ -288,6 +401,10 @@ class Recorder {
     if (!now.ok()) return;  // empty at the moment
     for (const Target& target : now->processes) {
       if (!alive_.insert(target.pid).second) continue;
+      const bool wants_census =
+          goroutines_ && (!options_.events.empty() || IsGoProgram(target.pid));
+      const bool in_census = wants_census && goroutines_->Add(target.pid).ok();
+      if (!offcpu_ || (in_census && options_.events.empty())) continue;
       const auto tgid = pids_.ToKernel(target.pid);
       if (tgid) offcpu_->AddTarget(*tgid).IgnoreError();
     }
@@ -300,11 +417,15 @@ class Recorder {
   }
 
   int Finish() {
-    auto last = offcpu_->Stop();
-    if (last.ok()) {
-      for (const ProcessChange& change : *last) Follow(change);
-    } else if (failure_.ok()) {
-      failure_ = last.status();
+    const uint64_t stop_ns = Now(CLOCK_MONOTONIC);
+    if (goroutines_) goroutines_->Stop(stop_ns);
+    if (offcpu_) {
+      auto last = offcpu_->Stop();
+      if (last.ok()) {
+        for (const ProcessChange& change : *last) Follow(change);
+      } else if (failure_.ok()) {
+        failure_ = last.status();
+      }
     }
     NoteRunningCommand();
     Recording recording;
@@ -313,12 +434,15 @@ class Recorder {
     utsname system;
     if (uname(&system) == 0) recording.machine = system.machine;
     recording.start_unix_ns = start_unix_ns_;
+    recording.start_mono_ns = start_ns_;
+    recording.duration_ns = stop_ns - start_ns_;
     const auto interrupted = [this] { return signals_.Count() > 1; };
-    const absl::Status status = offcpu_->Fill(&recording, interrupted);
-    if (absl::IsCancelled(status)) return kExitAbandoned;
+    if (offcpu_ && absl::IsCancelled(offcpu_->Fill(&recording, interrupted))) return kExitAbandoned;
+    if (goroutines_) goroutines_->Fill(&recording);
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
-    recording.cost = cost_->Measure(Now(CLOCK_MONOTONIC), recording.duration_ns, offcpu_->MapFds(),
-                                    offcpu_->ring_bytes());
+    recording.cost = cost_->Measure(Now(CLOCK_MONOTONIC), recording.duration_ns,
+                                    offcpu_ ? offcpu_->MapFds() : std::vector<int>(),
+                                    offcpu_ ? offcpu_->ring_bytes() : 0);
     offcpu_.reset();  // nothing of ours is attached from here on
 
     auto profile = MakeProfile(recording, options_.view);
@@ -388,10 +512,17 @@ class Recorder {
 
   void ShowProgress(uint64_t elapsed_ns) {
     if (options_.quiet || options_.json || !isatty(STDERR_FILENO)) return;
-    fputs(fmt::format("\r\x1b[K{:.1f} s{}  {} waits  {} stacks",
+    uint64_t waits = 0, stacks = 0;
+    std::string goroutines;
+    if (offcpu_) waits += offcpu_->waits(), stacks += offcpu_->stacks();
+    if (goroutines_) {
+      waits += goroutines_->waits(), stacks += goroutines_->stacks();
+      goroutines = fmt::format("  {} goroutines", goroutines_->goroutines());
+    }
+    fputs(fmt::format("\r\x1b[K{:.1f} s{}{}  {} waits  {} stacks",
                       static_cast<double>(elapsed_ns) / 1e9,
                       DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "",
-                      offcpu_->waits(), offcpu_->stacks())
+                      goroutines, waits, stacks)
               .c_str(),
           stderr);
     fflush(stderr);
@@ -408,11 +539,17 @@ class Recorder {
   std::unique_ptr<Child> child_;
   Signals signals_;
   Targets targets_;
-  std::vector<Output> outputs_;
+  std::vector<Output> wanted_outputs_, outputs_;  // as typed, and one a file
   int64_t start_unix_ns_ = 0;
   PidNamespace pids_;
   symbolizer::ModuleCache modules_;
-  std::unique_ptr<OffCpu> offcpu_;
+  std::vector<std::string> events_;
+  std::string why_;                       // these events, where the user named none
+  std::vector<Target> go_;                // whose goroutines are recorded
+  std::unique_ptr<OffCpu> offcpu_;        // null: no threads are recorded
+  std::optional<Goroutines> goroutines_;  // absent: no goroutines are
+  uint64_t start_ns_ = 0;
+  std::map<std::pair<uint32_t, std::string>, size_t> execs_;  // how often each was told
   std::optional<CostMeter> cost_;
   std::set<uint32_t> alive_;  // targets that were named at the start, in our own pid namespace
   std::vector<std::string> notes_;

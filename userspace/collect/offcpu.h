@@ -22,6 +22,7 @@
 #include "userspace/collect/layout_windows.h"
 #include "userspace/collect/ledger.h"
 #include "userspace/collect/pid_namespace.h"
+#include "userspace/collect/process_change.h"
 #include "userspace/collect/process_events.h"
 #include "userspace/collect/space_table.h"
 #include "userspace/process/user_stack.h"
@@ -35,14 +36,6 @@ struct OffCpuOptions {
   std::string wanted_comm;  // --comm: processes that take this name later are targets too
   bool from_exec =
       false;  // the one target is a child that waits to exec: what comes before is not recorded
-};
-
-// What happened to a process under observation.
-struct ProcessChange {
-  enum Kind { kExec, kExit, kFork } kind = kExec;
-  uint32_t tgid = 0;          // in our own pid namespace
-  std::string before, after;  // kExec: comm
-  uint64_t mono_ns = 0;
 };
 
 // What is off for a Go program whose layout is not known, and why, in one line.

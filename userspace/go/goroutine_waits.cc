@@ -2,6 +2,7 @@
 #include "userspace/go/goroutine_waits.h"
 
 #include <absl/status/status.h>
+#include <fmt/format.h>
 #include <time.h>
 
 #include <algorithm>
@@ -189,6 +190,15 @@ void GoroutineWaits::FindThoseThatNeverRan() {
       ++reasons_[*words].never_ran;
     }
   }
+}
+
+std::string GoroutineWaits::mechanism() const {
+  std::string text;
+  for (const Runtime& runtime : runtimes_) {
+    const GoRuntime& found = runtime.census->runtime();
+    text += fmt::format("{}{} by {}", text.empty() ? "" : ", ", found.version, found.offsets_from);
+  }
+  return text;
 }
 
 size_t GoroutineWaits::stacks() const {

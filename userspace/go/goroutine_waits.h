@@ -36,6 +36,8 @@ class GoroutineWaits {
       std::shared_ptr<const LiveSpace> space, const GoroutineWaitsOptions& options);
 
   uint64_t start_ns() const { return start_ns_; }
+  // "go1.26.8 by the table for go1.26": what is believed of each runtime, and why.
+  std::string mechanism() const;
   // When Tick() is to be called next.
   uint64_t due_ns() const { return plan_->due_ns(); }
   // Takes one snapshot. NotFound, FailedPrecondition: the program is gone; what was summed so far
