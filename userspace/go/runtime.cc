@@ -92,10 +92,8 @@ absl::StatusOr<Believed> BelievedOffsets(const GoModule& module, const GoRuntime
 
 // What goes wrong here goes wrong for all of the process.
 absl::Status CheckReadable(const GoModule& module, const Memory& memory) {
-  const auto function = module.tables->FunctionsNamed({"runtime.allgadd"});
-  if (function.empty()) return absl::UnimplementedError("no function runtime.allgadd");
   uint8_t byte;
-  const MemoryRange range = {function[0].entry + module.load_bias, &byte, sizeof(byte)};
+  const MemoryRange range = {module.code, &byte, sizeof(byte)};
   const Memory::RangesRead read = memory.ReadRanges({&range, 1});
   if (read.whole == 1) return absl::OkStatus();
   if (read.error == ESRCH) return absl::UnavailableError("the process has ended");
