@@ -14,6 +14,7 @@
 #include <string>
 
 #include "symbolizer/go_table.h"
+#include "tests/go/fake_memory.h"
 #include "tests/symbolizer/go_test_program.h"
 
 namespace stallscope {
@@ -51,60 +52,6 @@ std::vector<TestFunction> Functions() {
   functions[kMcall].flags = GoFunctionRecord::kWritesSp | GoFunctionRecord::kAssembly;
   return functions;
 }
-
-// Sparse memory that a test writes to; reads can be watched, and can change it as another thread
-// would.
-class FakeMemory : public Memory {
- public:
-  void Write(uint64_t address, const void* bytes, size_t size) {
-    for (size_t i = 0; i < size; ++i) {
-      std::string& page = pages_[(address + i) >> 12];
-      page.resize(4096, '\0');
-      page[(address + i) & 4095] = static_cast<const char*>(bytes)[i];
-    }
-  }
-  template <typename T>
-  void Put(uint64_t address, T value) {
-    Write(address, &value, sizeof(value));
-  }
-
-  bool Read(uint64_t address, void* out, size_t size) const override {
-    char* to = static_cast<char*>(out);
-    while (size > 0) {
-      const auto page = pages_.find(address >> 12);
-      if (page == pages_.end()) return false;
-      const size_t bytes = std::min<size_t>(size, 4096 - (address & 4095));
-      memcpy(to, page->second.data() + (address & 4095), bytes);
-      to += bytes;
-      address += bytes;
-      size -= bytes;
-    }
-    return true;
-  }
-
-  RangesRead ReadRanges(std::span<const MemoryRange> ranges) const override {
-    ++calls;
-    if (gone) return {0, ESRCH};
-    RangesRead read;
-    for (const MemoryRange& range : ranges) {
-      bytes_read += range.size;
-      if (!Read(range.address, range.out, range.size)) {
-        read.error = EFAULT;
-        return read;
-      }
-      ++read.whole;
-      if (after_read) after_read(range);
-    }
-    return read;
-  }
-
-  std::function<void(const MemoryRange&)> after_read;
-  bool gone = false;
-  mutable uint64_t calls = 0, bytes_read = 0;
-
- private:
-  std::map<uint64_t, std::string> pages_;
-};
 
 GoOffsets Offsets() {
   GoOffsets o;
@@ -566,6 +513,52 @@ TEST_F(CensusTest, StacksThatAreNone) {
   EXPECT_TRUE(goroutines[4].unread);
   EXPECT_EQ(census->stack(goroutines[5].stack).end, StackEnd::kLeftStack);
   EXPECT_EQ(Values(census->stack(goroutines[6].stack)), Waiting());
+}
+
+TEST_F(CensusTest, LabelsAreReadOnceInAWait) {
+  List(3);
+  for (uint64_t i = 0; i < 3; ++i) Goroutine_(i, i + 1, kGoWaiting, Waiting());
+  runtime_.labels_are_slice = true;
+  constexpr uint64_t kLabels = 0x30000, kText = 0x30100;
+  memory_.Write(kText, "keyvalue", 8);
+  for (const uint64_t word :
+       {kLabels + 24, uint64_t{1}, uint64_t{1}, kText, uint64_t{3}, kText + 3, uint64_t{5}}) {
+    static uint64_t at = kLabels;
+    memory_.Put(at, word);
+    at += 8;
+  }
+  memory_.Put(G(0) + 352, kLabels);
+  memory_.Put(G(1) + 352, kLabels);
+  const auto census = Census();
+  ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+  ASSERT_EQ(snapshot_.goroutines.size(), 3u);
+  ASSERT_NE(snapshot_.goroutines[0].label_set, kNoGoLabels);
+  EXPECT_EQ(census->labels(snapshot_.goroutines[0].label_set), (GoLabels{{"key", "value"}}));
+  EXPECT_EQ(snapshot_.goroutines[1].label_set, snapshot_.goroutines[0].label_set);
+  EXPECT_EQ(snapshot_.goroutines[2].label_set, kNoGoLabels);
+
+  memory_.calls = 0;
+  ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+  EXPECT_EQ(memory_.calls, 2u) << "the list and the structures";
+  EXPECT_EQ(census->labels(snapshot_.goroutines[0].label_set), (GoLabels{{"key", "value"}}));
+
+  // Another wait: another set may lie at the same address.
+  memory_.Write(kText, "keyother", 8);
+  Goroutine_(0, 1, kGoWaiting, Waiting(), 2);
+  memory_.Put(G(0) + 352, kLabels);
+  ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+  EXPECT_EQ(census->labels(snapshot_.goroutines[0].label_set), (GoLabels{{"key", "other"}}));
+  EXPECT_EQ(census->counters().labels_unread, 0u);
+
+  // Given up while they were read.
+  Goroutine_(0, 1, kGoWaiting, Waiting(), 3);
+  memory_.Put(G(0) + 352, kLabels);
+  memory_.after_read = [this](const MemoryRange& range) {
+    if (range.address == kText) memory_.Put<uint64_t>(G(0) + 352, 0);
+  };
+  ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+  EXPECT_EQ(snapshot_.goroutines[0].label_set, kNoGoLabels);
+  EXPECT_EQ(census->counters().labels_unread, 1u);
 }
 
 TEST_F(CensusTest, FullTablesAreCounted) {

@@ -28,6 +28,7 @@ struct Options {
   int interval_ms = 50;
   double share = 1;
   bool counters_only = false;
+  bool labels = false;
 };
 
 std::string StateOf(const Goroutine& goroutine, const GoRuntime& runtime) {
@@ -69,8 +70,14 @@ void PrintStack(const GoStack& stack, const LiveSpace& space) {
   }
 }
 
+void PrintLabels(const GoLabels& labels) {
+  fmt::print("labels:");
+  for (const auto& [key, value] : labels) fmt::print(" {}={}", key, value);
+  fmt::print("\n");
+}
+
 void PrintGoroutine(const Goroutine& goroutine, const GoroutineCensus& census,
-                    const LiveSpace& space) {
+                    const LiveSpace& space, bool labels) {
   fmt::print("goroutine {} [{}]:\n", goroutine.id, StateOf(goroutine, census.runtime()));
   if (goroutine.stack != kNoGoStack) PrintStack(census.stack(goroutine.stack), space);
   if (goroutine.unread) fmt::print("[the stack could not be read in one piece]\n");
@@ -81,6 +88,9 @@ void PrintGoroutine(const Goroutine& goroutine, const GoroutineCensus& census,
     if (goroutine.parent_id != 0) fmt::print(" in goroutine {}", goroutine.parent_id);
     fmt::print("\n\t{}:{}\n", creator.back().file, creator.back().line);
   }
+  if (labels && goroutine.label_set != kNoGoLabels) {
+    PrintLabels(census.labels(goroutine.label_set));
+  }
   fmt::print("\n");
 }
 
@@ -88,10 +98,11 @@ void PrintCounters(const Snapshot& snapshot, const GoroutineCensus& census) {
   const CensusCounters& counters = census.counters();
   fmt::print(
       "listed {} alive {} units {} of {} | takes {} looks {} stacks_read {} torn {} unread {} "
-      "incomplete {} unreadable {} refused {} stacks {}\n",
+      "incomplete {} unreadable {} refused {} labels_unread {} stacks {}\n",
       snapshot.listed, snapshot.goroutines.size(), snapshot.units_taken, snapshot.units,
       counters.takes, counters.looks, counters.stacks_read, counters.torn, counters.unread,
-      counters.incomplete, counters.unreadable, counters.refused, census.stacks());
+      counters.incomplete, counters.unreadable, counters.refused, counters.labels_unread,
+      census.stacks());
 }
 
 absl::Status Run(const Options& options) {
@@ -115,7 +126,7 @@ absl::Status Run(const Options& options) {
       continue;
     }
     for (const Goroutine& goroutine : snapshot.goroutines) {
-      PrintGoroutine(goroutine, **census, **space);
+      PrintGoroutine(goroutine, **census, **space, options.labels);
     }
   }
   return absl::OkStatus();
@@ -132,6 +143,7 @@ int main(int argc, char** argv) {
   app.add_option("--interval", options.interval_ms, "milliseconds between two");
   app.add_option("--share", options.share, "of the goroutines, in each snapshot");
   app.add_flag("--counters", options.counters_only, "print what was counted, no goroutines");
+  app.add_flag("--labels", options.labels, "print pprof labels too");
   CLI11_PARSE(app, argc, argv);
   const absl::Status status = stallscope::Run(options);
   if (!status.ok()) {

@@ -116,6 +116,11 @@ absl::Status GoroutineCensus::Take(double share, Snapshot* out) {
   slots_.resize(list_.size());
   counters_.refused = list_.refused();
   ++counters_.takes;
+  items_.clear();
+  runs_.clear();
+  pending_.clear();
+  labelled_.clear();
+  used_ = 0;
   deep_bytes_left_ = options_.deep_bytes_per_take;
 
   out->goroutines.clear();
@@ -192,6 +197,7 @@ absl::Status GoroutineCensus::LookAtItems(Snapshot* out) {
   used_ = 0;
   const bool any_pending = !pending_.empty();
   if (absl::Status status = ReadPending(out); !status.ok()) return status;
+  if (absl::Status status = ReadLabels(out); !status.ok()) return status;
   if (any_pending) {
     // Those that turned out not to be alive left their entry empty.
     const auto begin = out->goroutines.begin() + static_cast<ptrdiff_t>(first);
@@ -254,6 +260,7 @@ void GoroutineCensus::JudgeItem(const Item& item, Snapshot* out) {
   goroutine.same_wait = WaitUnchanged(slot, state);
   if (!goroutine.same_wait) Remember(&slot, state, goroutine.stack, false);
   goroutine.since_first_take = slot.since_first_take;
+  if (goroutine.labels != 0) NoteLabels(item.place, out->goroutines.size() - 1, out);
 }
 
 void GoroutineCensus::Defer(const Item& item, const State& seen, Snapshot* out) {
@@ -441,6 +448,56 @@ void GoroutineCensus::Settle(const Reading& reading, const char* g, const State&
   goroutine.unread = unread;
   goroutine.same_wait = same_wait;
   goroutine.since_first_take = slots_[reading.place.number].since_first_take;
+  if (goroutine.labels != 0) NoteLabels(reading.place, reading.goroutine, out);
+}
+
+// Only a goroutine itself changes what labels it has: in one and the same wait they are the same.
+void GoroutineCensus::NoteLabels(const GoroutineList::Place& place, size_t goroutine,
+                                 Snapshot* out) {
+  Goroutine& labelled = out->goroutines[goroutine];
+  const Slot& slot = slots_[place.number];
+  if (labelled.same_wait && slot.labels == labelled.labels && slot.label_set != kNoGoLabels) {
+    labelled.label_set = slot.label_set;
+  } else {
+    labelled_.push_back({place, goroutine});
+  }
+}
+
+// Many goroutines share one set, and those that lie side by side more than others. A set is
+// believed when its goroutine still has it afterwards: then it was not freed meanwhile.
+absl::Status GoroutineCensus::ReadLabels(Snapshot* out) {
+  if (labelled_.empty()) return absl::OkStatus();
+  labels_here_.clear();
+  for (const auto& [place, index] : labelled_) {
+    const uint64_t address = out->goroutines[index].labels;
+    const auto [at, is_new] = labels_here_.emplace(address, kNoGoLabels);
+    if (!is_new) continue;
+    const auto labels = ReadGoLabels(*memory_, address, runtime_.labels_are_slice);
+    if (labels) at->second = labels_.Intern(*labels);
+  }
+  ranges_.clear();
+  std::vector<std::pair<uint64_t, uint64_t>> now(labelled_.size());  // id and labels
+  for (size_t i = 0; i < labelled_.size(); ++i) {
+    const uint64_t g = labelled_[i].first.address;
+    ranges_.push_back({g + runtime_.offsets.g_goid, &now[i].first, sizeof(uint64_t)});
+    ranges_.push_back({g + runtime_.offsets.g_labels, &now[i].second, sizeof(uint64_t)});
+  }
+  const Memory::RangesRead read = memory_->ReadRanges(ranges_);
+  if (read.error != 0 && read.error != EFAULT) return ReadFailure(read.error, "a goroutine");
+  for (size_t i = 0; i < labelled_.size(); ++i) {
+    const auto& [place, index] = labelled_[i];
+    Goroutine& goroutine = out->goroutines[index];
+    Slot& slot = slots_[place.number];
+    slot.labels = goroutine.labels;
+    slot.label_set = kNoGoLabels;
+    if (now[i] == std::pair(goroutine.id, goroutine.labels)) {
+      slot.label_set = labels_here_[goroutine.labels];
+    }
+    goroutine.label_set = slot.label_set;
+    if (goroutine.label_set == kNoGoLabels) ++counters_.labels_unread;
+  }
+  labelled_.clear();
+  return absl::OkStatus();
 }
 
 GoroutineCensus::State GoroutineCensus::Decode(const char* g) const {

@@ -3,6 +3,7 @@
 // All goroutines of a live process, read from its memory: no stop, no signal, no probe.
 #pragma once
 
+#include <absl/container/flat_hash_map.h>
 #include <absl/status/status.h>
 #include <absl/status/statusor.h>
 
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "userspace/go/goroutine_list.h"
+#include "userspace/go/labels.h"
 #include "userspace/go/runtime.h"
 #include "userspace/go/stack_table.h"
 #include "userspace/go/unwind.h"
@@ -42,7 +44,8 @@ struct Goroutine {
   uint64_t labels = 0;              // address of its pprof labels; 0 for none
   uint64_t locked_thread = 0;       // address of the runtime's m that it is locked to; 0 for none
   GoStackIndex stack = kNoGoStack;  // none while it runs
-  uint32_t unit = 0;                // of the sample: 0 to Snapshot::units_taken - 1
+  GoLabelsIndex label_set = kNoGoLabels;  // none, or not read: `labels` says which
+  uint32_t unit = 0;                      // of the sample: 0 to Snapshot::units_taken - 1
 };
 
 // What one Take() saw: goroutines that are alive, running ones included; those that have ended or
@@ -73,13 +76,14 @@ struct CensusOptions {
 // Sums over all snapshots so far.
 struct CensusCounters {
   uint64_t takes = 0;
-  uint64_t looks = 0;        // goroutines that were alive when looked at
-  uint64_t stacks_read = 0;  // of them: those whose stack was read and unwound
-  uint64_t torn = 0;         // readings under which the goroutine moved; they were made again
-  uint64_t unread = 0;       // goroutines that moved under each attempt: state right, no stack
-  uint64_t incomplete = 0;   // stacks that did not lead to their outermost function
-  uint64_t unreadable = 0;   // goroutine structures that could not be read
-  uint64_t stacks_lost = 0;  // stacks that found no room any more (max_stacks)
+  uint64_t looks = 0;          // goroutines that were alive when looked at
+  uint64_t stacks_read = 0;    // of them: those whose stack was read and unwound
+  uint64_t torn = 0;           // readings under which the goroutine moved; they were made again
+  uint64_t unread = 0;         // goroutines that moved under each attempt: state right, no stack
+  uint64_t incomplete = 0;     // stacks that did not lead to their outermost function
+  uint64_t unreadable = 0;     // goroutine structures that could not be read
+  uint64_t stacks_lost = 0;    // stacks that found no room any more (max_stacks)
+  uint64_t labels_unread = 0;  // looks at goroutines with labels that could not be read
   uint64_t refused = 0;  // entries of the runtime's list that cannot be goroutines or come twice
 };
 
@@ -99,6 +103,8 @@ class GoroutineCensus {
   // Distinct stacks, for as long as the census lives.
   const GoStack& stack(GoStackIndex index) const { return stacks_[index]; }
   size_t stacks() const { return stacks_.size(); }
+  // Distinct sets of labels, likewise.
+  const GoLabels& labels(GoLabelsIndex index) const { return labels_[index]; }
   const CensusCounters& counters() const { return counters_; }
   const GoRuntime& runtime() const { return runtime_; }
 
@@ -128,6 +134,8 @@ class GoroutineCensus {
     uint64_t id = 0, pc = 0, depth = 0;
     uint32_t status = 0;
     GoStackIndex stack = kNoGoStack;
+    uint64_t labels = 0;  // address that `label_set` was read from
+    GoLabelsIndex label_set = kNoGoLabels;
     uint32_t window = 0;  // while active: bytes of stack that cover where it has been
     uint8_t wait_reason = 0, seq = 0;
     bool known = false;
@@ -183,6 +191,10 @@ class GoroutineCensus {
   void Settle(const Reading& reading, const char* g, const State& state, GoStackIndex stack,
               bool unread, Snapshot* out);
 
+  // Reading labels.
+  void NoteLabels(const GoroutineList::Place& place, size_t goroutine, Snapshot* out);
+  absl::Status ReadLabels(Snapshot* out);
+
   State Decode(const char* g) const;
   void Fill(const char* g, const State& state, Goroutine* out) const;
   bool StackUnchanged(const Slot& slot, const State& state) const;
@@ -197,6 +209,7 @@ class GoroutineCensus {
   GoroutineList list_;
   GoUnwinder unwinder_;
   GoStackTable stacks_;
+  GoLabelsTable labels_;
   std::mt19937_64 random_;
   std::vector<Slot> slots_;  // by number in the list
   CensusCounters counters_;
@@ -211,6 +224,8 @@ class GoroutineCensus {
   std::vector<uint32_t> range_owner_;
   std::vector<Reading> pending_, again_;
   uint64_t deep_bytes_left_ = 0;
+  std::vector<std::pair<GoroutineList::Place, size_t>> labelled_;  // and the index in the snapshot
+  absl::flat_hash_map<uint64_t, GoLabelsIndex> labels_here_;       // by address
   GoStack scratch_, second_scratch_;
 };
 

@@ -2,6 +2,7 @@
 #include "userspace/go/runtime.h"
 
 #include <absl/status/status.h>
+#include <errno.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -89,6 +90,16 @@ absl::StatusOr<Believed> BelievedOffsets(const GoModule& module, const GoRuntime
   return Believed{*own, "the program's debug information"};
 }
 
+// What goes wrong here goes wrong for all of the process.
+absl::Status CheckReadable(const GoModule& module, const Memory& memory) {
+  uint8_t byte;
+  const MemoryRange range = {module.code, &byte, sizeof(byte)};
+  const Memory::RangesRead read = memory.ReadRanges({&range, 1});
+  if (read.whole == 1) return absl::OkStatus();
+  if (read.error == ESRCH) return absl::UnavailableError("the process has ended");
+  return absl::PermissionDeniedError("cannot read the target's memory (process_vm_readv)");
+}
+
 absl::Status InModule(const GoModule& module, const absl::Status& status) {
   const std::string& version = module.tables ? module.tables->version() : std::string();
   const std::string message(status.message());
@@ -153,6 +164,7 @@ absl::StatusOr<GoOffsets> GoOffsetsFromDwarf(const symbolizer::Module& module) {
 absl::StatusOr<GoRuntime> FindGoRuntime(const GoModule& module, const Memory& memory,
                                         const GoOffsets* offsets) {
   if (!module.tables) return absl::UnimplementedError(module.problem);
+  if (absl::Status status = CheckReadable(module, memory); !status.ok()) return status;
   auto runtime = Find(module, memory, offsets);
   if (!runtime.ok()) return InModule(module, runtime.status());
   return runtime;

@@ -60,8 +60,9 @@ struct RefusedGoModule {
 // code of the runtime names the offsets that the table gives, and what its list of goroutines holds
 // looks like goroutines. NotFound: not a Go program. Else no runtime was believed: Unimplemented (a
 // version or layout that is not known), FailedPrecondition (the runtime has not started yet),
-// PermissionDenied (its memory cannot be read); the message says what was expected and found. Those
-// that were not believed beside others, plugins among them, are in `refused`.
+// PermissionDenied (its memory cannot be read), Unavailable (it has ended); the message says what
+// was expected and found. Those that were not believed beside others, plugins among them, are in
+// `refused`.
 absl::StatusOr<std::vector<GoRuntime>> FindGoRuntimes(
     const LiveSpace& space, std::vector<RefusedGoModule>* refused = nullptr);
 

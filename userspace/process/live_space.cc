@@ -364,6 +364,7 @@ std::vector<LiveSpace::GoModule> LiveSpace::GoModules() const {
     const auto address = mapping.module->FileOffsetToAddress(mapping.file_offset);
     if (!address) continue;
     found.load_bias = mapping.start - *address;
+    found.code = mapping.start;
     modules.push_back(std::move(found));
   }
   std::stable_partition(modules.begin(), modules.end(),

@@ -99,6 +99,7 @@ class LiveSpace {
     const symbolizer::GoBinary* tables = nullptr;  // null: not usable, as `problem` says
     std::string problem;
     uint64_t load_bias = 0;  // to add to ELF addresses
+    uint64_t code = 0;       // where its code is mapped
   };
   // Every file with Go code that is mapped, the executable first; c-shared libraries and plugins
   // are among them. What it points to is held by the LiveSpace.

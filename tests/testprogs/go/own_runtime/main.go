@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// goroutines: a known set of goroutines that wait, each in another way. Prints one line of JSON: where its runtime's
+// own_runtime: a known set of goroutines that wait, each in another way. Prints one line of JSON: where its runtime's
 // own variables lie, and after a line on standard input what runtime.Stack says of all goroutines.
 package main
 
@@ -26,7 +26,8 @@ type addresses struct {
 }
 
 var (
-	never  = make(chan int)
+	never  = make(chan int) // nobody sends
+	full   = make(chan int) // nobody receives
 	mutex  sync.Mutex
 	group  sync.WaitGroup
 	rwlock sync.RWMutex
@@ -45,7 +46,7 @@ func startWaiters(each int) {
 	group.Add(1)
 	ways := []func(){
 		func() { <-never },
-		func() { never <- 1 },
+		func() { full <- 1 },
 		waitInSelect,
 		func() { time.Sleep(time.Hour) },
 		mutex.Lock,
