@@ -45,8 +45,7 @@ TEST(Options, DefaultsOfARecording) {
   const RecordOptions options = Record({"-p", "4242"});
   EXPECT_EQ(options.target.kind, TargetSelector::Kind::kPids);
   EXPECT_THAT(options.target.pids, ElementsAre(4242));
-  EXPECT_THAT(options.events, ElementsAre("offcpu"));
-  EXPECT_FALSE(options.events_given);
+  EXPECT_TRUE(options.events.empty());
   EXPECT_EQ(options.duration_ns, 30'000'000'000u);
   EXPECT_FALSE(options.duration_given);
   EXPECT_TRUE(options.outputs.empty());
@@ -69,7 +68,6 @@ TEST(Options, EveryOptionOfARecording) {
               "-X",        "\\[sleep\\]", "--stacks",  "131072", "--strict",
               "-q",        "-v"});
   EXPECT_THAT(options.target.pids, ElementsAre(7, 8, 9));
-  EXPECT_TRUE(options.events_given);
   EXPECT_EQ(options.duration_ns, 120'000'000'000u);
   EXPECT_THAT(options.outputs,
               ElementsAre(Output{"a.html", Format::kHtml, ""}, Output{"b.raw", Format::kRaw, ""},
