@@ -16,6 +16,11 @@ asm(R"(
     \text
     .byte 0xcc
   .endm
+  # With the prefix of MPX, which newer assemblers know no more.
+  .macro bnd_call
+    .byte 0xf2
+    call call_shapes
+  .endm
   .balign 16, 0x90
 call_shapes:
   one_call call call_shapes
@@ -38,7 +43,7 @@ call_shapes:
   one_call call *%gs:0x10
   one_call call *%fs:(%rax)
   one_call notrack call *%rax
-  one_call bnd call call_shapes
+  one_call bnd_call
   one_call notrack call *8(%r10)
 call_shapes_end:
 )");
