@@ -358,7 +358,7 @@ std::vector<std::string> FaultsOf(const PprofFile& file) {
   for (const std::string& text : file.strings) {
     if (!IsUtf8(text)) faults.push_back("a string that is not UTF-8");
   }
-  if (file.types.empty() && !file.samples.empty()) faults.push_back("samples without types");
+  if (file.types.empty()) faults.push_back("no type, which go tool pprof takes for no profile");
   for (const PprofFile::Sample& sample : file.samples) {
     if (sample.values.size() != file.types.size())
       faults.push_back("another number of values than of types");
@@ -391,7 +391,7 @@ std::vector<std::string> FaultsOf(const PprofFile& file) {
     if (!mapping.has_functions) faults.push_back("a mapping that pprof would look names up for");
     if (mapping.build_id.size() == 1) faults.push_back("a build id that pprof falls over");
   }
-  bool known = file.types.empty();
+  bool known = false;
   for (const auto& [name, unit] : file.types) known |= name == file.standard_type;
   if (!known) faults.push_back(fmt::format("no type '{}'", file.standard_type));
   return faults;

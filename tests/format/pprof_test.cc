@@ -243,7 +243,9 @@ TEST(Pprof, Empty) {
   EXPECT_THAT(file.types, SizeIs(3));
   b.Event("odd", {});
   b.Sample("a", {"go:x"}, "futex", {});
-  EXPECT_THAT(PprofOf(b).samples, IsEmpty());
+  file = PprofOf(b);
+  EXPECT_THAT(file.samples, IsEmpty());
+  EXPECT_THAT(file.types, ElementsAre(Pair("samples", "count")));
   const Profile nothing;
   EXPECT_THAT(PprofOf(nothing, EventProfile()).samples, IsEmpty());
 }

@@ -122,7 +122,9 @@ SampleTypes TypesOf(const EventProfile& event) {
     const Column& column = event.columns[i];
     result.types.push_back({PrintableName(column.name), UnitName(column.unit), i});
   }
-  if (result.standard.empty() && !result.types.empty()) result.standard = result.types[0].name;
+  // Without any, which only a damaged capture can hold, `go tool pprof` would refuse the file.
+  if (result.types.empty()) result.types.push_back({"samples", "count", event.columns.size()});
+  if (result.standard.empty()) result.standard = result.types[0].name;
   return result;
 }
 
@@ -438,9 +440,7 @@ class Encoder {
       comments.push_back(strings_.Number(PrintableName(comment)));
     }
     out_.add_packed_int64(ProfileField::kComment, comments.begin(), comments.end());
-    if (!types_.standard.empty()) {
-      out_.add_int64(ProfileField::kDefaultSampleType, strings_.Number(types_.standard));
-    }
+    out_.add_int64(ProfileField::kDefaultSampleType, strings_.Number(types_.standard));
   }
 
   // What `go tool pprof -comments` prints: where the file comes from, and what is not in it.
