@@ -113,6 +113,11 @@ TEST(Options, WrongWordsNameTheNearest) {
             "unknown format of 'x.htm': did you mean 'x.html'?");
   EXPECT_EQ(Refusal({"record", "-p", "1", "-o", "d.d/x"})[0],
             "unknown format of 'd.d/x': did you mean 'd.d/x.html'?");
+  for (const char* path : {"x.gz", "x.pb", "x.pprof"}) {
+    const Words words = Refusal({"record", "-p", "1", "-o", path});
+    EXPECT_THAT(words[0], HasSubstr("did you mean 'x.pb.gz'?"));
+    EXPECT_EQ(words[1], "endings: .folded .html .json .pb.gz .raw; or name the format: -f pprof");
+  }
   EXPECT_EQ(Refusal({"record", "-p", "1", "-d", "10sec"})[0],
             "-d: '10sec' is not a duration: did you mean '10s'?");
   EXPECT_EQ(Refusal({"record", "-p", "1", "--min", "5msec"})[0],

@@ -28,22 +28,45 @@ using testing::StartsWith;
 TEST(Outputs, NamesOfFiles) {
   EXPECT_EQ(PathOfEvent("d.x/x.folded", "offcpu"), "d.x/x.offcpu.folded");
   EXPECT_EQ(PathOfEvent("x", "offcpu"), "x.offcpu");
+  EXPECT_EQ(PathOfEvent("d.x/x.y.pb.gz", "offcpu"), "d.x/x.y.offcpu.pb.gz");
+  EXPECT_EQ(PathOfEvent("x.gz", "offcpu"), "x.gz.offcpu");
   EXPECT_EQ(PathOfEvent("-", "offcpu"), "-");
   EXPECT_EQ(FormatOfPath("a.b/c"), std::nullopt);
   EXPECT_EQ(FormatOfPath("a.b/c.json"), Format::kJson);
   EXPECT_EQ(FormatOfPath("folded"), std::nullopt);
+  EXPECT_EQ(FormatOfPath("a.b/c.pb.gz"), Format::kPprof);
+  EXPECT_EQ(FormatOfPath("a.pb.gz/c"), std::nullopt);
+  EXPECT_EQ(FormatOfPath("a.gz"), std::nullopt);
+  EXPECT_EQ(FormatOfPath("a.pprof"), std::nullopt);
+  EXPECT_EQ(FormatNamed("pprof"), Format::kPprof);
+  EXPECT_EQ(FormatNamed("pb.gz"), std::nullopt);
 }
 
-TEST(Outputs, SeveralEventsSplitFoldedFilesOnly) {
+TEST(Outputs, SeveralEventsSplitFilesOfOneEvent) {
   const std::vector<Output> wanted = {{"x.folded", Format::kFolded, ""},
-                                      {"x.html", Format::kHtml, ""}};
+                                      {"x.html", Format::kHtml, ""},
+                                      {"x.pb.gz", Format::kPprof, ""}};
   EXPECT_THAT(PlanOutputs(wanted, {"offcpu"}),
               ElementsAre(Output{"x.folded", Format::kFolded, "offcpu"},
-                          Output{"x.html", Format::kHtml, ""}));
+                          Output{"x.html", Format::kHtml, ""},
+                          Output{"x.pb.gz", Format::kPprof, "offcpu"}));
   EXPECT_THAT(PlanOutputs(wanted, {"offcpu", "tcp"}),
               ElementsAre(Output{"x.offcpu.folded", Format::kFolded, "offcpu"},
                           Output{"x.tcp.folded", Format::kFolded, "tcp"},
-                          Output{"x.html", Format::kHtml, ""}));
+                          Output{"x.html", Format::kHtml, ""},
+                          Output{"x.offcpu.pb.gz", Format::kPprof, "offcpu"},
+                          Output{"x.tcp.pb.gz", Format::kPprof, "tcp"}));
+}
+
+// Two of them, one after the other, would be read as one message with the names of both mixed up.
+TEST(Outputs, StdoutTakesOnePprofFile) {
+  const std::vector<Output> wanted = {{"-", Format::kPprof, ""}};
+  EXPECT_TRUE(CheckStdout(PlanOutputs(wanted, {"offcpu"})).ok());
+  const absl::Status status = CheckStdout(PlanOutputs(wanted, {"offcpu", "tcp"}));
+  EXPECT_EQ(ExitCodeOf(status), kExitUsage);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("there are 2: offcpu, tcp\n"));
+  EXPECT_TRUE(CheckStdout(PlanOutputs({{"-", Format::kFolded, ""}}, {"offcpu", "tcp"})).ok());
+  EXPECT_TRUE(CheckStdout(PlanOutputs({{"x", Format::kPprof, ""}}, {"offcpu", "tcp"})).ok());
 }
 
 TEST(Outputs, DefaultNames) {
@@ -54,6 +77,8 @@ TEST(Outputs, DefaultNames) {
                   Output{"stallscope-etcd-4242-20261121T091500Z.folded", Format::kFolded, ""}));
   EXPECT_EQ(DefaultOutputs("../a b;\n", std::nullopt, time, Format::kRaw)[0].path,
             "stallscope-_._a_b__-20261121T091500Z.raw");
+  EXPECT_EQ(DefaultOutputs("etcd", 7, time, Format::kPprof)[0].path,
+            "stallscope-etcd-7-20261121T091500Z.pb.gz");
 }
 
 TEST(Outputs, WritesWholeAndReplaces) {
@@ -230,13 +255,16 @@ TEST(Outputs, RendersByFormat) {
   const std::vector<Output> outputs = {{dir / "x.folded", Format::kFolded, "offcpu"},
                                        {dir / "x.json", Format::kJson, ""},
                                        {dir / "x.html", Format::kHtml, ""},
+                                       {dir / "x.pb.gz", Format::kPprof, "offcpu"},
                                        {dir / "x.raw", Format::kRaw, ""}};
-  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(), outputs, {});
+  const WriteReport report =
+      WriteOutputs(SmallRecording(), SmallProfile(), ProfileOptions(), outputs, {});
   EXPECT_TRUE(report.status.ok()) << report.status;
-  EXPECT_EQ(report.paths.size(), 4u);
+  EXPECT_EQ(report.paths.size(), 5u);
   EXPECT_EQ(dir.Get("x.folded"), "app;main;[futex] 2000\n");
   EXPECT_EQ(dir.Get("x.json").front(), '{');
   EXPECT_THAT(dir.Get("x.html"), HasSubstr("<html"));
+  EXPECT_THAT(dir.Get("x.pb.gz"), StartsWith("\x1f\x8b"));
   EXPECT_FALSE(dir.Get("x.raw").empty());
   EXPECT_FALSE(Render(SmallRecording(), SmallProfile(), {"x", Format::kFolded, "tcp"}).ok());
 }
@@ -245,7 +273,7 @@ TEST(Outputs, AFailureAtTheEndIsRescued) {
   ScratchDirectory dir;
   ScratchDirectory shelter;
   // The first shelter takes nothing either.
-  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(),
+  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(), ProfileOptions(),
                                           {{dir / "gone/x.folded", Format::kFolded, "offcpu"}},
                                           {dir / "gone", shelter.path()});
   EXPECT_EQ(ExitCodeOf(report.status), kExitFailed);
@@ -257,9 +285,19 @@ TEST(Outputs, AFailureAtTheEndIsRescued) {
   EXPECT_EQ(shelter.Get(shelter.Entries()[0]), "app;main;[futex] 2000\n");
 }
 
+TEST(Outputs, ARescuedFileKeepsItsEnding) {
+  ScratchDirectory dir;
+  ScratchDirectory shelter;
+  WriteOutputs(SmallRecording(), SmallProfile(), ProfileOptions(),
+               {{dir / "gone/a.b.pb.gz", Format::kPprof, "offcpu"}}, {shelter.path()});
+  ASSERT_THAT(shelter.Entries(), testing::SizeIs(1));
+  EXPECT_THAT(shelter.Entries()[0], StartsWith("a.b-"));
+  EXPECT_EQ(FormatOfPath(shelter.Entries()[0]), Format::kPprof);
+}
+
 TEST(Outputs, WithoutShelterTheLossIsSaid) {
   ScratchDirectory dir;
-  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(),
+  const WriteReport report = WriteOutputs(SmallRecording(), SmallProfile(), ProfileOptions(),
                                           {{dir / "gone/x.folded", Format::kFolded, "offcpu"}}, {});
   EXPECT_THAT(std::string(report.status.message()), HasSubstr("the result is lost"));
   EXPECT_THAT(report.paths, IsEmpty());

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "userspace/format/format.h"
 #include "userspace/profile/capture.h"
 #include "userspace/profile/capture_format.h"
 #include "userspace/profile/make_profile.h"
@@ -68,6 +69,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::StatusOr<Profile> profile = MakeProfile(read->recording, options);
   if (!profile.ok()) std::abort();
   FormatSummary(*profile, {});
+  options.by_address = true;
+  const absl::StatusOr<Profile> by_address = MakeProfile(read->recording, options);
+  if (!by_address.ok()) std::abort();
+  for (const EventProfile& event : by_address->events) Pprof(*by_address, event);
   const absl::StatusOr<ReadCaptureResult> again = ReadCapture(WriteCapture(read->recording));
   if (!again.ok() || !again->damage.empty()) std::abort();
   if (!(again->recording == read->recording)) std::abort();

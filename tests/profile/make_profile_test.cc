@@ -133,6 +133,88 @@ TEST(MakeProfile, InlinedFramesAreExpanded) {
   EXPECT_EQ(profile.stack_counts.user_guessed, 2u);
 }
 
+// Two processes run the same file at two addresses; one of them calls f from two places.
+Recording WithSharedCode() {
+  Recording r = EmptyRecording();
+  r.spaces[0].mappings.push_back(
+      {0x7e0000001000, 0x7e0000100000, 0x28000, "/usr/lib/libc.so.6", "beef"});
+  const auto add = [&r](SpaceIndex space, std::vector<StackAddress> addresses) {
+    const uint32_t stack =
+        AddStack(r, {MakeSegment(SegmentKind::kUser, space, std::move(addresses))});
+    r.events[0].samples.push_back(MakeSample(space, stack, InSyscall(SYS_futex), {1, 0, 1}));
+  };
+  add(1, {AddName(r, 1, 0x7f0000001500, "wait"), AddName(r, 1, 0x1100, "f")});
+  add(1, {AddName(r, 1, 0x7f0000001500, "wait"), AddName(r, 1, 0x1200, "f")});
+  add(0, {AddName(r, 0, 0x7e0000001500, "wait"), AddName(r, 0, 0x400100, "main.main")});
+  return r;
+}
+
+TEST(MakeProfile, ByAddressEachCallIsAFrame) {
+  const Recording r = WithSharedCode();
+  const Profile plain = Make(r);
+  EXPECT_THAT(Lines(plain),
+              ElementsAre("server;main.main;wait;[futex] 1/0/1", "worker;f;wait;[futex] 2/0/2"));
+  EXPECT_THAT(plain.mappings, IsEmpty());
+  for (const ProfileFrame& frame : plain.frames) {
+    EXPECT_EQ(frame.address, 0u);
+    EXPECT_EQ(frame.mapping, kNoMapping);
+  }
+  ProfileOptions options;
+  options.by_address = true;
+  const Profile profile = Make(r, options);
+  EXPECT_THAT(Lines(profile),
+              ElementsAre("server;main.main;wait;[futex] 1/0/1", "worker;f;wait;[futex] 1/0/1",
+                          "worker;f;wait;[futex] 1/0/1"));
+  std::vector<uint64_t> calls;
+  for (const ProfileFrame& frame : profile.frames) {
+    if (frame.name == "f") calls.push_back(frame.address);
+  }
+  EXPECT_THAT(calls, ElementsAre(0x10ff, 0x11ff)) << "inside the calls, not after them";
+}
+
+TEST(MakeProfile, ByAddressProcessesShareAFilesMapping) {
+  ProfileOptions options;
+  options.by_address = true;
+  const Profile profile = Make(WithSharedCode(), options);
+  ASSERT_EQ(profile.mappings.size(), 6u);
+  EXPECT_EQ(profile.mappings[0].path, "/usr/bin/worker") << "the one that waits longest";
+  EXPECT_EQ(profile.mappings[0].build_id, "ef01");
+  EXPECT_EQ(profile.mappings[0].file_offset, 0x1000u);
+  size_t waits = 0;
+  for (const ProfileFrame& frame : profile.frames) {
+    ASSERT_LT(frame.mapping, profile.mappings.size()) << frame.name;
+    const ProfileMapping& mapping = profile.mappings[frame.mapping];
+    EXPECT_TRUE(mapping.start <= frame.address && frame.address < mapping.end) << frame.name;
+    if (frame.name != "wait") continue;
+    ++waits;
+    EXPECT_EQ(mapping.path, "/usr/lib/libc.so.6");
+    EXPECT_EQ(mapping.start, 0x7e0000001000u);
+    EXPECT_EQ(frame.address, 0x7e00000014ffu);
+  }
+  EXPECT_EQ(waits, 1u);
+}
+
+TEST(MakeProfile, ByAddressTheKernelsStayUnknown) {
+  Recording r = EmptyRecording();
+  r.events[0].samples = {MakeSample(1, AddReadStack(r), InSyscall(SYS_read), {1, 0, 1})};
+  // Code in no mapping, and one that a damaged capture turned over.
+  r.spaces[1].mappings.push_back({0x9000, 0x8000, 0, "/turned", ""});
+  const uint32_t stack =
+      AddStack(r, {MakeSegment(SegmentKind::kUser, 1, {{0x8500, false, false}, {0, true, false}}),
+                   MakeSegment(SegmentKind::kUser, 77, {{0x8600, false, false}}),
+                   MakeMarker("caller unknown")});
+  r.events[0].samples.push_back(MakeSample(1, stack, InSyscall(SYS_read), {1, 0, 1}));
+  ProfileOptions options;
+  options.by_address = true;
+  const Profile profile = Make(r, options);
+  for (const char* name : {"schedule", "ksys_read", "[caller unknown]"}) {
+    EXPECT_EQ(FindFrame(profile, name)->address, 0u) << name;
+    EXPECT_EQ(FindFrame(profile, name)->mapping, kNoMapping) << name;
+  }
+  EXPECT_EQ(FindFrame(profile, "read")->address, 0x7f0000001500u) << "no return address: as it is";
+  EXPECT_EQ(FindFrame(profile, "[unknown]")->mapping, kNoMapping);
+}
+
 // main.run calls the method value main.(*T).f-fm, which Go's compiler made.
 Recording WithWrapper(const std::string& callee) {
   Recording r = EmptyRecording();

@@ -30,7 +30,8 @@ def go_tool(*arguments):
 
 def read(*arguments):
     command, env = go_tool(*arguments)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180)
+    # Long: Go builds its pprof when it is first asked for.
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     h.check(done.returncode == 0, f"{' '.join(command)}: exit {done.returncode}\n{done.stderr}")
     h.check(not done.stderr.strip(), f"{' '.join(command)} complains:\n{done.stderr}")
     return done.stdout
@@ -123,6 +124,44 @@ def check_event(pid, event, *arguments):
     converted = compare(folder / "y.pb.gz", folder / "y.folded")
     h.check(sorted(raw.samples) == sorted(converted.samples), "record and convert write different samples")
     return folder / "x.pb.gz"
+
+
+def labels_and_mappings():
+    """Of a C program: the sums of each reason are those of the folded file; the program is the first mapping, with its
+    build id; each user frame has an address inside its mapping, no kernel frame has one."""
+    need_pprof()
+    program = h.testprog("waiter")
+    target = h.Program(program, 60).ready()
+    folder = h.scratch()
+    h.record("-p", target.pid, "-e", "offcpu", "-d", "2s", "--threads", "-o", folder / "x.pb.gz", "-o", folder / "x.folded")
+    target.stop()
+    text = read("-raw", folder / "x.pb.gz")
+
+    delay_of, lines_of, wanted = collections.Counter(), collections.Counter(), collections.Counter()
+    for delay, labels in re.findall(r"^ +\d+ +(\d+) .*: .*\n +(\w+:\[.*)$", text, re.M):
+        found = dict(re.findall(r"(\w+):\[(.*?)\](?: |$)", labels))
+        h.check(set(found) == {"reason", "comm", "pid", "tid", "thread"}, f"labels {labels}")
+        h.check(found["comm"] == "waiter" and found["pid"] == str(target.pid), f"labels {labels}")
+        delay_of[found["reason"]] += int(delay)
+    for frames, us in h.read_folded(folder / "x.folded"):
+        wanted[frames[-1].strip("[]")] += us
+        lines_of[frames[-1].strip("[]")] += 1
+    h.check(set(wanted) <= set(delay_of) and sum(delay_of.values()) > 1e9, f"reasons {delay_of}, folded {wanted}")
+    for reason, us in sorted(wanted.items()):
+        h.check(close(delay_of[reason] / 1e3, us, 0.5 * lines_of[reason] + 1, f"[{reason}] in us"), "sums of a reason differ")
+
+    mappings = {int(number): (int(start, 16), int(end, 16), file, build_id) for number, start, end, file, build_id in re.findall(
+        r"^(\d+): 0x([0-9a-f]+)/0x([0-9a-f]+)/0x[0-9a-f]+ (\S+) (\S*) \[FN\]", text, re.M)}
+    notes = subprocess.run([h.need_tool("readelf"), "-n", program], capture_output=True, text=True).stdout
+    build_id = re.search(r"Build ID: (\w+)", notes)
+    h.check(mappings[1][2:] == (os.path.realpath(program), build_id[1] if build_id else ""), f"first mapping {mappings[1]}")
+    kernel = next(number for number, mapping in mappings.items() if mapping[2] == "[kernel.kallsyms]")
+    places = re.findall(r"^ +\d+: 0x([0-9a-f]+) M=(\d+) ", text, re.M)
+    h.check(len(places) > 5, f"only {len(places)} places")
+    for address, number in places:
+        start, end = mappings[int(number)][:2]
+        inside = int(address, 16) == 0 if int(number) == kernel else start <= int(address, 16) < end
+        h.check(inside, f"address {address} is not in mapping {number}: {mappings}")
 
 
 def need_pprof():
@@ -218,4 +257,4 @@ def in_the_browser():
 
 
 if __name__ == "__main__":
-    h.main(threads, goroutines, in_the_browser)
+    h.main(threads, labels_and_mappings, goroutines, in_the_browser)

@@ -178,7 +178,8 @@ int RunConvert(const ConvertOptions& options) {
   std::vector<std::string> events;
   for (const RecordedEvent& event : recording.events) events.push_back(event.name);
   const std::vector<Output> outputs = PlanOutputs(options.outputs, events);
-  const WriteReport report = WriteOutputs(recording, *profile, outputs);
+  if (auto status = CheckStdout(outputs); !status.ok()) return ReportError(status);
+  const WriteReport report = WriteOutputs(recording, *profile, options.view, outputs);
   if (!options.quiet) fputs(FormatHiddenAndLost(*profile, !options.view.idle).c_str(), stderr);
   for (const std::string& path : report.paths)
     Say(options, fmt::format("wrote {}", Printable(path)));

@@ -119,6 +119,24 @@ std::string EndingOf(const std::string& path) {
   return dot == std::string::npos || dot < name ? "" : path.substr(dot + 1);
 }
 
+// "pprof" of "pb.gz".
+std::string NameOfEnding(const std::string& ending) {
+  for (const std::string& name : FormatNames()) {
+    if (FormatEnding(*FormatNamed(name)) == ending) return name;
+  }
+  return ending;
+}
+
+// "gz", "pb" and "pprof" give "pb.gz".
+std::string NearestEnding(const std::string& ending) {
+  if (const auto format = FormatNamed(ending)) return FormatEnding(*format);
+  const std::vector<std::string> endings = FormatEndings();
+  for (const std::string& known : endings) {
+    if (ending.size() > 1 && known.find(ending) != std::string::npos) return known;
+  }
+  return Nearest(ending, endings);
+}
+
 absl::StatusOr<Output> OutputOf(const std::string& path, std::optional<Format> format) {
   if (path.empty())
     return UsageError("-o: the name of the file is empty", "name one: -o out.html; - is stdout");
@@ -126,13 +144,12 @@ absl::StatusOr<Output> OutputOf(const std::string& path, std::optional<Format> f
   if (const auto by_ending = FormatOfPath(path)) return Output{path, *by_ending, ""};
   if (format) return Output{path, *format, ""};
   const std::string ending = EndingOf(path);
-  const std::vector<std::string> names = FormatNames();
-  const std::string nearest = ending.empty() ? "html" : Nearest(ending, names);
+  const std::string nearest = ending.empty() ? "html" : NearestEnding(ending);
   const std::string stem = ending.empty() ? path : path.substr(0, path.size() - ending.size() - 1);
-  return UsageError(
-      fmt::format("unknown format of '{}': did you mean '{}.{}'?", Printable(path), Printable(stem),
-                  nearest),
-      fmt::format("endings: .{}; or name the format: -f {}", Joined(names, " ."), nearest));
+  return UsageError(fmt::format("unknown format of '{}': did you mean '{}.{}'?", Printable(path),
+                                Printable(stem), nearest),
+                    fmt::format("endings: .{}; or name the format: -f {}",
+                                Joined(FormatEndings(), " ."), NameOfEnding(nearest)));
 }
 
 absl::StatusOr<std::vector<Output>> OutputsOf(const std::vector<std::string>& paths,
@@ -476,7 +493,7 @@ absl::StatusOr<Command> ParseConvert(const std::vector<std::string>& words) {
   if (options.outputs.empty()) {
     return UsageError(
         "convert to what? No output is given",
-        fmt::format("name one: -o OUT.html; endings: .{}", Joined(FormatNames(), " .")));
+        fmt::format("name one: -o OUT.html; endings: .{}", Joined(FormatEndings(), " .")));
   }
   if (auto status = CheckView(options.view); !status.ok()) return status;
   return options;
@@ -580,9 +597,10 @@ what:
   --stacks N           distinct stacks that the kernel side holds at a time (default 16384, about 1 KiB each)
 
 output:
-  -o FILE              by its ending: .folded .html .json .raw (a capture for convert); repeatable; - is stdout
+  -o FILE              by its ending: .folded .html .json .pb.gz (pprof) .raw (a capture for convert); repeatable;
+                       - is stdout
                        without -o: stallscope-<comm>-<pid>-<UTC time>.html and .folded
-  -f FORMAT            folded, html, json or raw, for a file without such an ending
+  -f FORMAT            folded, html, json, pprof or raw, for a file without such an ending
   -I RE, -X RE         keep, or drop, stacks with a frame that matches; repeatable
   --kernel, --user     kernel frames only, or user frames only
   --idle               show Go's idle threads whole, not one line a group
@@ -622,8 +640,8 @@ constexpr std::string_view kConvertHelp =
 usage: stallscope convert IN -o OUT [options]
 
   IN                   a .raw capture of stallscope record
-  -o FILE              by its ending: .folded .html .json .raw; repeatable; - is stdout
-  -f FORMAT            folded, html, json or raw, for a file without such an ending
+  -o FILE              by its ending: .folded .html .json .pb.gz (pprof) .raw; repeatable; - is stdout
+  -f FORMAT            folded, html, json, pprof or raw, for a file without such an ending
   -I RE, -X RE         keep, or drop, stacks with a frame that matches; repeatable
   --kernel, --user     kernel frames only, or user frames only
   --idle               show Go's idle threads whole, not one line a group

@@ -25,11 +25,13 @@ namespace {
 struct NamedFormat {
   Format format;
   std::string_view name;
+  std::string_view ending;
 };
-constexpr NamedFormat kFormats[] = {{Format::kFolded, "folded"},
-                                    {Format::kHtml, "html"},
-                                    {Format::kJson, "json"},
-                                    {Format::kRaw, "raw"}};
+constexpr NamedFormat kFormats[] = {{Format::kFolded, "folded", "folded"},
+                                    {Format::kHtml, "html", "html"},
+                                    {Format::kJson, "json", "json"},
+                                    {Format::kPprof, "pprof", "pb.gz"},
+                                    {Format::kRaw, "raw", "raw"}};
 
 // --- names
 // -----------------------------------------------------------------------------------------------------------
@@ -43,6 +45,12 @@ std::string DirectoryOf(const std::string& path) {
 std::string_view NameOf(std::string_view path) {
   const size_t slash = path.rfind('/');
   return slash == std::string_view::npos ? path : path.substr(slash + 1);
+}
+
+// ".folded" for example, with something before it.
+bool HasEnding(std::string_view name, Format format) {
+  const std::string ending = "." + FormatEnding(format);
+  return name.size() >= ending.size() && name.substr(name.size() - ending.size()) == ending;
 }
 
 // Letters, digits and "._-" stay; a name does not start with a dot.
@@ -212,13 +220,15 @@ int Put(const std::string& path, std::string_view bytes) {
 // Keeps the result of a file that could not be written: in `directory` under a new name, for its
 // owner alone. Returns the path, or "" when that fails as well.
 std::string Rescue(const std::string& directory, const Output& output, std::string_view bytes) {
-  const std::string stem =
-      output.path == "-"
-          ? "stallscope-output"
-          : FileNamePart(NameOf(output.path).substr(0, NameOf(output.path).rfind('.')));
+  const std::string_view name = NameOf(output.path);
+  const size_t ending = HasEnding(name, output.format) ? FormatEnding(output.format).size() + 1 : 0;
+  const std::string stem = output.path == "-"
+                               ? "stallscope-output"
+                               : FileNamePart(ending > 0 ? name.substr(0, name.size() - ending)
+                                                         : name.substr(0, name.rfind('.')));
   for (int attempt = 0; attempt < 100; ++attempt) {
     std::string path = fmt::format("{}/{}-{}-{}.{}", directory, stem, getpid(), attempt,
-                                   FormatName(output.format));
+                                   FormatEnding(output.format));
     const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0 && errno == EEXIST) continue;
     if (fd < 0) return "";
@@ -230,6 +240,13 @@ std::string Rescue(const std::string& directory, const Output& output, std::stri
   return "";
 }
 
+std::optional<Profile> MadeByAddress(const Recording& recording, ProfileOptions view) {
+  view.by_address = true;
+  auto profile = MakeProfile(recording, view);
+  if (!profile.ok()) return std::nullopt;  // the view's expressions have compiled before
+  return *std::move(profile);
+}
+
 }  // namespace
 
 std::vector<std::string> FormatNames() {
@@ -238,9 +255,15 @@ std::vector<std::string> FormatNames() {
   return names;
 }
 
-std::string FormatName(Format format) {
+std::vector<std::string> FormatEndings() {
+  std::vector<std::string> endings;
+  for (const NamedFormat& format : kFormats) endings.emplace_back(format.ending);
+  return endings;
+}
+
+std::string FormatEnding(Format format) {
   for (const NamedFormat& named : kFormats) {
-    if (named.format == format) return std::string(named.name);
+    if (named.format == format) return std::string(named.ending);
   }
   return "";
 }
@@ -253,10 +276,13 @@ std::optional<Format> FormatNamed(std::string_view name) {
 }
 
 std::optional<Format> FormatOfPath(std::string_view path) {
-  const size_t dot = NameOf(path).rfind('.');
-  if (dot == std::string_view::npos) return std::nullopt;
-  return FormatNamed(NameOf(path).substr(dot + 1));
+  for (const NamedFormat& format : kFormats) {
+    if (HasEnding(NameOf(path), format.format)) return format.format;
+  }
+  return std::nullopt;
 }
+
+bool HoldsOneEvent(Format format) { return format == Format::kFolded || format == Format::kPprof; }
 
 bool IsStdout(std::string_view path) {
   return path == "-" || path == "/dev/stdout" || path == "/dev/fd/1" || path == "/proc/self/fd/1";
@@ -264,19 +290,18 @@ bool IsStdout(std::string_view path) {
 
 std::string PathOfEvent(std::string_view path, std::string_view event) {
   if (IsStdout(path)) return std::string(path);
-  constexpr std::string_view kEnding = ".folded";
-  if (path.size() < kEnding.size() || path.substr(path.size() - kEnding.size()) != kEnding) {
-    return fmt::format("{}.{}", path, event);
-  }
-  path.remove_suffix(kEnding.size());
-  return fmt::format("{}.{}{}", path, event, kEnding);
+  const std::optional<Format> format = FormatOfPath(path);
+  if (!format || !HoldsOneEvent(*format)) return fmt::format("{}.{}", path, event);
+  const std::string ending = FormatEnding(*format);
+  path.remove_suffix(ending.size());
+  return fmt::format("{}{}.{}", path, event, ending);
 }
 
 std::vector<Output> PlanOutputs(const std::vector<Output>& wanted,
                                 const std::vector<std::string>& events) {
   std::vector<Output> outputs;
   for (const Output& output : wanted) {
-    if (output.format != Format::kFolded) {
+    if (!HoldsOneEvent(output.format)) {
       outputs.push_back(output);
       continue;
     }
@@ -295,9 +320,9 @@ std::vector<Output> DefaultOutputs(std::string_view name, std::optional<uint32_t
                   TimeForFileName(start_unix_ns));
   std::vector<Output> outputs;
   for (const Format f : {Format::kHtml, Format::kFolded}) {
-    if (!format) outputs.push_back({fmt::format("{}.{}", stem, FormatName(f)), f, ""});
+    if (!format) outputs.push_back({fmt::format("{}.{}", stem, FormatEnding(f)), f, ""});
   }
-  if (format) outputs.push_back({fmt::format("{}.{}", stem, FormatName(*format)), *format, ""});
+  if (format) outputs.push_back({fmt::format("{}.{}", stem, FormatEnding(*format)), *format, ""});
   return outputs;
 }
 
@@ -328,6 +353,18 @@ absl::Status CheckWritable(const std::vector<Output>& outputs) {
   return absl::OkStatus();
 }
 
+absl::Status CheckStdout(const std::vector<Output>& outputs) {
+  std::vector<std::string> events;
+  for (const Output& output : outputs) {
+    if (output.format == Format::kPprof && IsStdout(output.path)) events.push_back(output.event);
+  }
+  if (events.size() < 2) return absl::OkStatus();
+  return UsageError(
+      fmt::format("-o -: a pprof file holds one event, and there are {}: {}", events.size(),
+                  Printable(Joined(events, ", "))),
+      "give -o a file (FILE.pb.gz makes one an event), or record one event: -e EVENT");
+}
+
 absl::Status WriteWhole(const std::string& path, std::string_view bytes) {
   if (const int error = Put(path, bytes))
     return FileError(path, error, "name another place: -o FILE");
@@ -346,8 +383,10 @@ absl::StatusOr<std::string> Render(const Recording& recording, const Profile& pr
                                    const Output& output) {
   switch (output.format) {
     case Format::kFolded:
+    case Format::kPprof:
       for (const EventProfile& event : profile.events) {
-        if (event.name == output.event) return Folded(profile, event);
+        if (event.name != output.event) continue;
+        return output.format == Format::kFolded ? Folded(profile, event) : Pprof(profile, event);
       }
       return RunError(fmt::format("{}: there is no event '{}' in this recording",
                                   Printable(output.path), Printable(output.event)),
@@ -363,11 +402,14 @@ absl::StatusOr<std::string> Render(const Recording& recording, const Profile& pr
 }
 
 WriteReport WriteOutputs(const Recording& recording, const Profile& profile,
-                         const std::vector<Output>& outputs,
+                         const ProfileOptions& view, const std::vector<Output>& outputs,
                          const std::vector<std::string>& fallbacks) {
   WriteReport report;
+  std::optional<Profile> by_address;
   for (const Output& output : outputs) {
-    auto bytes = Render(recording, profile, output);
+    const bool tells_addresses = output.format == Format::kPprof;
+    if (tells_addresses && !by_address) by_address = MadeByAddress(recording, view);
+    auto bytes = Render(recording, tells_addresses && by_address ? *by_address : profile, output);
     if (!bytes.ok()) {
       report.status.Update(bytes.status());
       continue;

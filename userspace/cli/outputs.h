@@ -13,16 +13,19 @@
 #include <string_view>
 #include <vector>
 
+#include "userspace/profile/make_profile.h"
 #include "userspace/profile/profile.h"
 #include "userspace/profile/recording.h"
 
 namespace stallscope {
 
-enum class Format { kFolded, kHtml, kJson, kRaw };
+enum class Format { kFolded, kHtml, kJson, kPprof, kRaw };
 
-// "folded", "html", "json", "raw": the names that -f takes, in this order.
+// "folded", "html", "json", "pprof", "raw": the names that -f takes, in this order.
 std::vector<std::string> FormatNames();
-std::string FormatName(Format format);
+// What the names of their files end in, without the first dot: "pb.gz" for kPprof, else the name.
+std::vector<std::string> FormatEndings();
+std::string FormatEnding(Format format);
 std::optional<Format> FormatNamed(std::string_view name);
 // By the ending of the path; nullopt when it has none of ours.
 std::optional<Format> FormatOfPath(std::string_view path);
@@ -30,17 +33,22 @@ std::optional<Format> FormatOfPath(std::string_view path);
 struct Output {
   std::string path;  // "-" is stdout
   Format format = Format::kFolded;
-  std::string event;  // kFolded only: the one event that the file holds; empty until PlanOutputs
+  std::string
+      event;  // where a file holds one event (HoldsOneEvent): which; empty until PlanOutputs
   bool operator==(const Output&) const = default;
 };
+
+// A file of this format holds one event: kFolded and kPprof.
+bool HoldsOneEvent(Format format);
 
 // "-", or another name of file descriptor 1.
 bool IsStdout(std::string_view path);
 
-// "x.folded" and "offcpu" give "x.offcpu.folded"; without the ending the event is appended.
+// "x.folded" and "offcpu" give "x.offcpu.folded", "x.pb.gz" gives "x.offcpu.pb.gz"; without such an
+// ending the event is appended.
 std::string PathOfEvent(std::string_view path, std::string_view event);
 
-// One Output a file: with several events each folded output becomes one an event.
+// One Output a file: with several events each output that holds one becomes one an event.
 std::vector<Output> PlanOutputs(const std::vector<Output>& wanted,
                                 const std::vector<std::string>& events);
 
@@ -53,6 +61,10 @@ std::vector<Output> DefaultOutputs(std::string_view name, std::optional<uint32_t
 // nothing behind.
 absl::Status CheckWritable(const Output& output);
 absl::Status CheckWritable(const std::vector<Output>& outputs);
+
+// Fails (exit 2) when several events of a format that cannot be joined want stdout. `outputs` as
+// planned.
+absl::Status CheckStdout(const std::vector<Output>& outputs);
 
 // Puts `bytes` at `path`: a temporary file beside it, then a rename, so that a reader sees the old
 // file or the new one. The new file has the mode and, where we may, the owner of the old one. A
@@ -69,14 +81,16 @@ struct WriteReport {
   absl::Status status;             // the first failure: exit 1, and where the result lies instead
 };
 
-// `profile` in a text format, or the recording itself as kRaw.
+// `profile` in a format, or the recording itself as kRaw. For kPprof the profile should be one by
+// address.
 absl::StatusOr<std::string> Render(const Recording& recording, const Profile& profile,
                                    const Output& output);
 
-// Renders and writes all of them. What cannot be written goes to the first of `fallbacks` that
-// takes it.
+// Renders and writes all of them; `profile` is the recording seen by `view`, and a format that
+// tells addresses gets another one, made for it. What cannot be written goes to the first of
+// `fallbacks` that takes it.
 WriteReport WriteOutputs(const Recording& recording, const Profile& profile,
-                         const std::vector<Output>& outputs,
+                         const ProfileOptions& view, const std::vector<Output>& outputs,
                          const std::vector<std::string>& fallbacks = FallbackDirectories());
 
 }  // namespace stallscope

@@ -164,6 +164,7 @@ class Recorder {
     ChooseEvents();
     wanted_outputs_ = std::move(outputs);
     outputs_ = PlanOutputs(wanted_outputs_, events_);
+    if (auto status = CheckStdout(outputs_); !status.ok()) return status;
     if (auto status = CheckWritable(outputs_); !status.ok()) return status;
 
     if (options_.target.kind == TargetSelector::Kind::kCommand) {
@@ -448,7 +449,7 @@ class Recorder {
     auto profile = MakeProfile(recording, options_.view);
     if (!profile.ok()) return ReportError(profile.status());
     if (interrupted()) return kExitAbandoned;
-    const WriteReport written = WriteOutputs(recording, *profile, outputs_);
+    const WriteReport written = WriteOutputs(recording, *profile, options_.view, outputs_);
     if (interrupted()) return kExitAbandoned;
     if (!options_.quiet && !options_.json) {
       SummaryOptions summary;
@@ -486,6 +487,9 @@ class Recorder {
   std::string NextCommand(const std::vector<std::string>& files) const {
     for (const std::string& file : files) {
       if (FormatOfPath(file) == Format::kHtml) return "open " + ShellQuoted(file) + " in a browser";
+    }
+    for (const std::string& file : files) {
+      if (FormatOfPath(file) == Format::kPprof) return "go tool pprof -http=: " + ShellQuoted(file);
     }
     for (const std::string& file : files) {
       if (FormatOfPath(file) == Format::kRaw)

@@ -28,4 +28,13 @@ std::string Json(const Profile& profile);
 // its own script and style.
 std::string Html(const Profile& profile);
 
+// One event as `go tool pprof`, Pyroscope, Parca and others read it: profile.proto, gzipped. Values
+// are the columns, not measured and negative ones as 0; samples without any value are left out. Of
+// threads and goroutines that wait they are "contentions" and "delay", as in Go's own profiles of
+// blocking, then the rest. The reason is a label, as are comm and the sample's own, and a frame
+// only with --reason-root or where there is no other. Made by address (ProfileOptions) it has
+// mappings, and addresses of user code; never the kernel's, which would give away where the kernel
+// lies.
+std::string Pprof(const Profile& profile, const EventProfile& event);
+
 }  // namespace stallscope

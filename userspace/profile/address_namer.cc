@@ -60,6 +60,11 @@ ProfileFrameKind UserKind(symbolizer::FrameKind kind) {
   return ProfileFrameKind::kNative;
 }
 
+// In the instruction that runs, or in the call that has not returned.
+uint64_t InsideInstruction(const StackAddress& address) {
+  return address.is_return ? address.value - 1 : address.value;
+}
+
 ProfileFrame Unnamed(const StackAddress& address, const Mapping* mapping, bool kernel) {
   ProfileFrame frame;
   frame.kind = kernel ? ProfileFrameKind::kKernel : ProfileFrameKind::kNative;
@@ -79,7 +84,8 @@ ProfileFrame Unnamed(const StackAddress& address, const Mapping* mapping, bool k
 
 }  // namespace
 
-AddressNamer::AddressNamer(const Recording& recording) : recording_(recording) {
+AddressNamer::AddressNamer(const Recording& recording, bool by_address) : recording_(recording) {
+  if (by_address) files_.emplace(recording);
   for (const AddressSpace& space : recording.spaces) {
     mappings_.push_back(SortedByStart(space.mappings));
   }
@@ -102,7 +108,7 @@ uint32_t AddressNamer::Marker(std::string_view text) {
 const Mapping* AddressNamer::FindMapping(SpaceIndex space, const StackAddress& address) const {
   if (space >= mappings_.size()) return nullptr;
   // A call may be the last instruction of its mapping.
-  const uint64_t inside = address.is_return ? address.value - 1 : address.value;
+  const uint64_t inside = InsideInstruction(address);
   const std::vector<const Mapping*>& sorted = mappings_[space];
   auto after = std::upper_bound(
       sorted.begin(), sorted.end(), inside,
@@ -112,6 +118,16 @@ const Mapping* AddressNamer::FindMapping(SpaceIndex space, const StackAddress& a
   return inside < mapping->end ? mapping : nullptr;
 }
 
+void AddressNamer::Place(const StackAddress& address, const Mapping* mapping,
+                         ProfileFrame& frame) const {
+  if (!files_ || frame.kind == ProfileFrameKind::kKernel) return;
+  frame.address = InsideInstruction(address);
+  if (mapping == nullptr) return;
+  const MappedFiles::Place place = files_->PlaceOf(*mapping, frame.address);
+  frame.address = place.address;
+  frame.mapping = place.mapping;
+}
+
 NamedFrames AddressNamer::Resolve(SpaceIndex space, const StackAddress& address) {
   NamedFrames result;
   const bool kernel = space == kKernelSpace;
@@ -119,7 +135,9 @@ NamedFrames AddressNamer::Resolve(SpaceIndex space, const StackAddress& address)
   auto found = recording_.names.find(NamedAddress{space, address.value, address.is_return});
   if (found == recording_.names.end() || found->second.empty()) {
     result.unnamed = true;
-    result.frames.push_back(Store(Unnamed(address, mapping, kernel)));
+    ProfileFrame frame = Unnamed(address, mapping, kernel);
+    Place(address, mapping, frame);
+    result.frames.push_back(Store(std::move(frame)));
     return result;
   }
   result.wrapper = found->second.front().wrapper;
@@ -133,6 +151,7 @@ NamedFrames AddressNamer::Resolve(SpaceIndex space, const StackAddress& address)
     frame.inlined = source.inlined;
     frame.guessed = address.guessed;
     frame.system = mapping != nullptr && IsSystemLibrary(mapping->path);
+    Place(address, mapping, frame);
     result.evidence |= kernel ? KernelEvidence(frame.name) : UserEvidence(frame.name);
     result.frames.push_back(Store(std::move(frame)));
   }

@@ -7,11 +7,13 @@
 #include <absl/container/flat_hash_map.h>
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <tuple>
 #include <vector>
 
 #include "userspace/profile/interner.h"
+#include "userspace/profile/mapped_files.h"
 #include "userspace/profile/profile.h"
 #include "userspace/profile/reason.h"
 #include "userspace/profile/recording.h"
@@ -32,8 +34,8 @@ struct NamedFrames {
 
 class AddressNamer {
  public:
-  // `recording` must outlive this.
-  explicit AddressNamer(const Recording& recording);
+  // `recording` must outlive this. `by_address`: as in ProfileOptions.
+  explicit AddressNamer(const Recording& recording, bool by_address = false);
 
   // `space` may be out of range, as in a damaged capture: then there is no name. The answer lives
   // until the next call.
@@ -43,6 +45,10 @@ class AddressNamer {
   uint32_t Marker(std::string_view text);
 
   const ProfileFrame& frame(uint32_t index) const { return frames_.values()[index].frame; }
+  // As in Profile.
+  std::vector<ProfileMapping> mappings() const {
+    return files_ ? files_->mappings() : std::vector<ProfileMapping>();
+  }
   size_t size() const { return frames_.values().size(); }
 
  private:
@@ -56,15 +62,18 @@ class AddressNamer {
     friend H AbslHashValue(H h, const FrameKey& key) {
       const ProfileFrame& f = key.frame;
       return H::combine(std::move(h), f.name, f.file, f.line, static_cast<int>(f.kind), f.inlined,
-                        f.guessed, f.unnamed, f.system);
+                        f.guessed, f.unnamed, f.system, f.address, f.mapping);
     }
   };
 
   uint32_t Store(ProfileFrame frame) { return frames_.Intern(FrameKey{std::move(frame)}); }
   const Mapping* FindMapping(SpaceIndex space, const StackAddress& address) const;
+  // Says where the frame is, with by_address.
+  void Place(const StackAddress& address, const Mapping* mapping, ProfileFrame& frame) const;
   NamedFrames Resolve(SpaceIndex space, const StackAddress& address);
 
   const Recording& recording_;
+  std::optional<MappedFiles> files_;                   // with by_address
   std::vector<std::vector<const Mapping*>> mappings_;  // of each space, sorted by start
   absl::flat_hash_map<Key, NamedFrames> known_;
   Interner<FrameKey> frames_;

@@ -251,7 +251,10 @@ std::vector<uint32_t> Ranks(const std::deque<T>& values) {
 class Builder {
  public:
   Builder(const Recording& recording, const ProfileOptions& options, const FrameFilter& filter)
-      : recording_(recording), options_(options), filter_(filter), addresses_(recording) {
+      : recording_(recording),
+        options_(options),
+        filter_(filter),
+        addresses_(recording, options.by_address) {
     own_machine_ = recording.machine.empty() || recording.machine == SyscallMachine();
   }
 
@@ -290,6 +293,7 @@ class Builder {
                                  totals.switches});
     }
     profile_.notes = recording_.notes;
+    profile_.mappings = addresses_.mappings();
     profile_.cost = recording_.cost;
   }
 

@@ -21,6 +21,9 @@ struct ProfileOptions {
   bool user_only = false;    // --user
   bool peers = false;        // --peers: goroutines that wait for different peers stay apart
   bool created_by = false;   // --created-by: the go statement as root frames of a goroutine
+  // For formats that tell addresses: frames carry theirs, so that samples whose stacks differ in
+  // addresses alone stay apart.
+  bool by_address = false;
   std::vector<std::string> include;  // -I: keep stacks with a frame that matches one of these
   std::vector<std::string> exclude;  // -X: drop stacks with a frame that matches one of these
 };

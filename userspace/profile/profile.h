@@ -15,6 +15,8 @@ namespace stallscope {
 
 enum class ProfileFrameKind : uint8_t { kNative, kGo, kRuntime, kKernel, kMarker };
 
+inline constexpr uint32_t kNoMapping = 0xffffffff;
+
 // A frame as it is shown. Equal frames are stored once, in Profile::frames.
 struct ProfileFrame {
   std::string name;  // not yet escaped for any format: may hold any bytes. Markers come with their
@@ -22,11 +24,25 @@ struct ProfileFrame {
   std::string file;  // empty when unknown
   uint32_t line = 0;
   ProfileFrameKind kind = ProfileFrameKind::kNative;
-  bool inlined = false;
+  bool inlined = false;  // into the frame outside it
   bool guessed = false;
   bool unnamed = false;  // the name is "[module+0xoffset]" or "[unknown]"
   bool system = false;   // code of the C library, its loader or the vDSO: never the site of a wait
+  // Where its code is: only with ProfileOptions::by_address, where frames of two addresses are two
+  // frames, and only of user code. The address lies in the mapping, of a caller inside its call.
+  uint64_t address = 0;
+  uint32_t mapping = kNoMapping;  // index into Profile::mappings
   auto operator<=>(const ProfileFrame&) const = default;
+};
+
+// A part of a file that holds code, at the address where a process had it mapped. Where several
+// processes had it, at the lowest, and all addresses in it are given as if it had been there.
+struct ProfileMapping {
+  uint64_t start = 0;        // first address
+  uint64_t end = 0;          // one past the last
+  uint64_t file_offset = 0;  // of `start`
+  std::string path;          // may hold any bytes; "[vdso]" and "" (anonymous) occur
+  std::string build_id;      // lower-case hex; empty when the file has none
 };
 
 struct ProfileSample {
@@ -102,6 +118,9 @@ struct Profile {
   bool reason_root =
       false;  // --reason-root: formats put the reason after comm instead of at the leaf
   std::vector<ProfileFrame> frames;
+  // Of user code, used or not, the main binary first where it is known; empty without
+  // ProfileOptions::by_address.
+  std::vector<ProfileMapping> mappings;
   std::vector<EventProfile> events;
   std::vector<Loss> losses;
   std::vector<Hidden> hidden;
