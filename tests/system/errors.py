@@ -193,8 +193,16 @@ def wrong_formats():
 def later_events():
     """An event of the contract that this build does not have is refused, not ignored."""
     target = sleeper()
-    for event in ("goroutine", "wall", "tcp"):
+    for event in ("wall", "tcp"):
         refused("-p", target.pid, "-e", event, code=2, says=event)
+
+
+def not_a_go_program():
+    """Goroutines of a program that has none; without -e its threads are recorded."""
+    target = sleeper()
+    refused("-p", target.pid, "-e", "goroutine", code=4, says=rf"\({target.pid}\) is not a Go program", remedy="-e offcpu")
+    recorder = h.record("-p", target.pid, "-d", "300ms", "-o", h.scratch() / "x.folded")
+    h.check("recording offcpu" in recorder.stderr_text, recorder.stderr_text)
 
 
 def no_target_and_two_targets():
@@ -448,6 +456,10 @@ def newer_go():
     recorder = h.record("-p", target.pid, "-e", "offcpu", "--idle", "-d", "1s", "-o", out)
     h.check(f"{fake} is newer than this build knows" in recorder.stderr_text, recorder.stderr_text)
     h.check(h.Result(out).through("main.hangOuter"), "Go stacks did not go on")
+    by_itself = h.record("-p", target.pid, "-d", "300ms", "-o", out)
+    h.check(f"{fake} is newer than this build knows" in by_itself.stderr_text, by_itself.stderr_text)
+    h.check("recording offcpu" in by_itself.stderr_text, "threads are not recorded in place of goroutines")
+    refused("-p", target.pid, "-e", "goroutine", code=4, says=f"{fake} is newer than this build knows", remedy="-e offcpu")
 
 
 def lists_and_doctor():
@@ -460,7 +472,7 @@ def lists_and_doctor():
 if __name__ == "__main__":
     h.main(no_such_process, thread_id, invisible_pid, translated_pid, no_rights, root_without_rights, no_btf,
            seccomp_refuses, hidden_kernel_symbols, no_frame_pointers, output_is_a_directory, wrong_words, wrong_formats,
-           later_events, no_target_and_two_targets, wrong_commands, wrong_captures, capture_round_trip, cut_captures,
+           later_events, not_a_go_program, no_target_and_two_targets, wrong_commands, wrong_captures, capture_round_trip, cut_captures,
            convert_says_what_it_hid, output_to_a_link, broken_streams, exit_code_on_a_broken_stdout,
            signals_end_the_recording, nohup, command_goes_on, command_ends_the_recording, quiet_and_min, newer_go,
            lists_and_doctor)
