@@ -92,6 +92,15 @@ TEST(FindGoroutineList, WhatOnlyOneOfTheTwoFunctionsWorksOnIsNotBelieved) {
   EXPECT_THAT(Refusal(runtime.Find()), HasSubstr("no list that looks like runtime.allgs"));
 }
 
+TEST(FindGoroutineList, AllgaddInsideItsCaller) {
+  Runtime runtime(81);
+  runtime.code.new_goroutine.static_addresses = runtime.code.allgadd.static_addresses;
+  runtime.code.allgadd = {};
+  EXPECT_TRUE(runtime.Find().ok()) << runtime.Find().status();
+  runtime.code.new_goroutine = {};
+  EXPECT_THAT(Refusal(runtime.Find()), HasSubstr("no function runtime.allgadd"));
+}
+
 TEST(FindGoroutineList, TwoListsAreNone) {
   Runtime runtime(81);
   runtime.code.for_each_g.static_addresses.push_back(kLock);

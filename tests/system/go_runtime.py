@@ -10,6 +10,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 
 import goroutines as g
 import harness as h
@@ -117,6 +118,8 @@ def check_runtime(result, addresses, own, version, dwarf):
         problems.append(f"the version is {version}, found {runtime['version']}")
     if runtime["offsets_from"] != f"the table for go{version}":
         problems.append(f"offsets from {runtime['offsets_from']}")
+    if runtime["casgstatus_probe"] is None:
+        problems.append("no place for a cheap probe on runtime.casgstatus")
     if not runtime["sched"]:
         problems.append("runtime.sched was not found")
     if dwarf and runtime["dwarf"] != "equal":
@@ -158,6 +161,78 @@ def link_kinds():
     h.check(not problems, f"{len(problems)} differences:\n  " + "\n  ".join(problems[:40]))
 
 
+def renamed(program, version, to):
+    """A copy that says that another Go made it: the version of the same length is put in its place."""
+    full = (re.search(rb"go%s\.\d+" % re.escape(version.encode()), pathlib.Path(program).read_bytes()))[0]
+    other = to.encode() + b"." + b"1" * (len(full) - len(to) - 1)
+    copy = pathlib.Path(f"{program}.{to}")
+    copy.unlink(missing_ok=True)
+    copy.write_bytes(pathlib.Path(program).read_bytes().replace(full, other))
+    shutil.copymode(program, copy)
+    return str(copy)
+
+
+def unknown_versions():
+    """A version that this build does not know: by the program's own debug information, else refused in words."""
+    for version, root in g.toolchains():
+        target = h.Program(renamed(build(version, root, "PIE"), version, "go1.99"))
+        addresses = json.loads(target.line())
+        result = found(target.pid)
+        target.stop()
+        h.check(not result["problem"], f"Go {version} as go1.99, with debug information: {result['problem']}")
+        runtime = result["runtimes"][0]
+        h.check(runtime["offsets_from"] == "the program's debug information" and runtime["version"].startswith("go1.99")
+                and runtime["allglen"] == addresses["Allglen"], f"Go {version} as go1.99: {runtime}")
+        for name, words in (("go1.99", "is newer than this build knows"), ("go1.20", "is not in this build's table")):
+            target = h.Program(renamed(build(version, root, "static -s -w"), version, name))
+            target.line()
+            result = found(target.pid)
+            target.stop()
+            h.check(not result["runtimes"] and words in result["problem"], f"Go {version} as {name}: {result}")
+        print(f"  Go {version}: {result['problem']}", flush=True)
+
+
+def wrong_layouts():
+    """A program whose code contradicts the table of the version that it claims."""
+    for version, root in g.toolchains():
+        other = "go1.23" if version < "1.23" else "go1.22"
+        target = h.Program(renamed(build(version, root, "static -s -w"), version, other))
+        target.line()
+        result = found(target.pid)
+        target.stop()
+        print(f"  Go {version} as {other}: {result['problem']}", flush=True)
+        h.check(not result["runtimes"] and "the self-check failed" in result["problem"] and
+                re.search(r"at [\d, ]+ expected, runtime\.\w+ works on \d+", result["problem"]), f"{result}")
+
+
+def waiters(runtime):
+    """Goroutines of runtime_host and shared_runtime, which wait in functions that package main started."""
+    return sum(row["start"].startswith(("main.waitIn", "main.shared_start.")) for row in runtime["goroutines"])
+
+
+def several_runtimes():
+    """A Go library in a Go program, and two Go libraries of different versions in a program that is not Go."""
+    libraries = {version: h.build_go("shared_runtime", version, root, cgo=True, flags=("-buildmode=c-shared",))
+                 for version, root in g.toolchains()}
+    for version, root in g.toolchains():
+        host = h.Program(h.build_go("runtime_host", version, root, cgo=True), libraries[version], 5).ready()
+        result = found(host.pid)
+        host.stop()
+        counts = [waiters(runtime) for runtime in result["runtimes"]]
+        h.check(counts == [5, 5], f"Go {version}: {counts}, 5 in each runtime are right: {result['refused']}")
+    versions = sorted(libraries)[::len(libraries) - 1 or 1]
+    host = h.Program(sys.executable, "-c", "import ctypes, sys\n"
+                     "for path in sys.argv[1:]: assert ctypes.CDLL(path).shared_start(7) == 7\n"
+                     "print('ready', flush=True)\nsys.stdin.read()", *(libraries[v] for v in versions)).ready()
+    result = found(host.pid)
+    host.stop()
+    seen = [(re.match(r"go1\.\d+", runtime["version"])[0][2:],
+             waiters(runtime))
+            for runtime in result["runtimes"]]
+    print(f"  libraries of Go {' and '.join(versions)} in {pathlib.Path(sys.executable).name}: {seen}", flush=True)
+    h.check(sorted(seen) == [(v, 7) for v in versions], f"{seen}, refused {result['refused']} {result['problem']}")
+
+
 def not_go():
     target = h.Program("/bin/cat")
     result = found(target.pid)
@@ -173,4 +248,4 @@ def offsets_table():
 
 
 if __name__ == "__main__":
-    h.main(link_kinds, not_go, offsets_table)
+    h.main(link_kinds, unknown_versions, wrong_layouts, several_runtimes, not_go, offsets_table)

@@ -12,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "userspace/go/code.h"
 #include "userspace/go/runtime.h"
 
 namespace stallscope {
@@ -74,6 +75,18 @@ std::string DwarfSays(const LiveSpace& space, const GoRuntime& runtime) {
   return "no module";
 }
 
+// Where a probe on casgstatus(gp, old, new) would go: bytes from its entry.
+std::string CasgstatusProbe(const LiveSpace& space, const GoRuntime& runtime) {
+  for (const LiveSpace::GoModule& module : space.GoModules()) {
+    const auto function = runtime.tables->FunctionNamed("runtime.casgstatus");
+    if (module.path != runtime.path || !function) continue;
+    const auto site =
+        CheapProbeSite(module.module->CodeAt(function->entry, function->end - function->entry), 3);
+    if (site) return fmt::format("{}", site->offset);
+  }
+  return "null";
+}
+
 int Run(uint32_t pid, bool dwarf) {
   symbolizer::ModuleCache modules;
   const double start = CpuMilliseconds();
@@ -100,6 +113,7 @@ int Run(uint32_t pid, bool dwarf) {
     fmt::print("{}\n  {{\"path\": {}, \"version\": {}, \"offsets_from\": {}, \"load_bias\": {},\n",
                i == 0 ? "" : ",", Quoted(runtime.path), Quoted(runtime.version),
                Quoted(runtime.offsets_from), runtime.load_bias);
+    fmt::print("   \"casgstatus_probe\": {},\n", CasgstatusProbe(**space, runtime));
     fmt::print("   \"allglen\": {}, \"allgptr\": {}, \"sched\": {},\n   \"wait_reasons\": [",
                runtime.allglen, runtime.allgptr, runtime.sched);
     for (size_t n = 0; n < runtime.wait_reasons.size(); ++n)

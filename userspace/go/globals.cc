@@ -70,9 +70,15 @@ absl::StatusOr<GoroutineList> Believe(const Candidate& candidate, const Memory& 
                   candidate.allgs, candidate.list.allglen, candidate.list.allgptr));
 }
 
+// The code that appends to the list: in a program that was optimized by a profile allgadd can have
+// gone into the function that calls it.
+const CodeFacts& Appender(const GoRuntimeCode& code) {
+  return code.allgadd.static_addresses.empty() ? code.new_goroutine : code.allgadd;
+}
+
 absl::StatusOr<GoroutineList> ListBySymbols(const GoRuntimeCode& code,
                                             const GoRuntimeSymbols& symbols, const Memory& memory) {
-  for (const CodeFacts* facts : {&code.allgadd, &code.for_each_g}) {
+  for (const CodeFacts* facts : {&Appender(code), &code.for_each_g}) {
     const std::vector<uint64_t>& named = facts->static_addresses;
     if (named.empty()) continue;
     if (!Contains(named, symbols.allglen) || !Contains(named, symbols.allgptr)) {
@@ -108,12 +114,13 @@ std::vector<Candidate> CandidatesByCode(const std::vector<uint64_t>& slices,
 absl::StatusOr<GoroutineList> ListByCode(const GoRuntimeCode& code, const Memory& memory,
                                          const IsVariable& is_variable) {
   const std::vector<uint64_t> slices =
-      Variables(code.allgadd.static_addresses, sizeof(Slice), is_variable);
+      Variables(Appender(code).static_addresses, sizeof(Slice), is_variable);
   const std::vector<uint64_t> words =
-      Variables(Intersection(code.allgadd.static_addresses, code.for_each_g.static_addresses),
+      Variables(Intersection(Appender(code).static_addresses, code.for_each_g.static_addresses),
                 kWord, is_variable);
-  constexpr size_t kMost = 32;
-  if (slices.empty() || slices.size() > kMost || words.size() < 2 || words.size() > kMost) {
+  constexpr size_t kMostSlices = 128, kMostWords = 16;
+  if (slices.empty() || slices.size() > kMostSlices || words.size() < 2 ||
+      words.size() > kMostWords) {
     return absl::UnimplementedError(fmt::format(
         "runtime.allgadd and runtime.forEachGRace work on {} variables together: at least 2 were "
         "expected",
@@ -141,7 +148,7 @@ absl::StatusOr<GoroutineList> FindGoroutineList(const GoRuntimeCode& code,
                                                 const Memory& memory,
                                                 const IsVariable& is_variable) {
   const bool has_symbols = symbols.allgs != 0 && symbols.allglen != 0 && symbols.allgptr != 0;
-  const bool has_code = !code.allgadd.static_addresses.empty();
+  const bool has_code = !Appender(code).static_addresses.empty();
   if (!has_code) return absl::UnimplementedError("no function runtime.allgadd");
   return has_symbols ? ListBySymbols(code, symbols, memory) : ListByCode(code, memory, is_variable);
 }

@@ -23,7 +23,7 @@ namespace stallscope {
 struct GoRuntimeCode {
   CodeFacts allgadd;        // appends to allgs, sets allgptr and allglen
   CodeFacts for_each_g;     // forEachGRace, which reads allglen and allgptr
-  CodeFacts new_goroutine;  // newproc1, which adds to sched.goidgen
+  CodeFacts new_goroutine;  // newproc1, which calls allgadd and adds to sched.goidgen
   CodeFacts schedinit;      // which sets sched.maxmcount
   CodeFacts wait_reason;    // waitReason.String
   CodeFacts casgstatus, gopark, mcall;
