@@ -28,6 +28,14 @@ EventReport OffCpu(const std::vector<Requirement>& requirements) {
   return event;
 }
 
+EventReport Goroutine() {
+  return {.name = "goroutine",
+          .sample = "a goroutine seen waiting: wall time, estimated by census",
+          .unit = "ns",
+          .hooks = {"the memory of a Go program (1.19, 1.21 to 1.27)"},
+          .mechanism = "process_vm_readv; nothing is attached"};
+}
+
 }  // namespace
 
 int RunList(const ListOptions& options) {
@@ -43,6 +51,7 @@ int RunList(const ListOptions& options) {
   const MachineFacts machine = ReadMachineFacts();
   report.kernel = machine.kernel_release;
   report.events.push_back(OffCpu(CheckRequirements(machine, ProbeBpf())));
+  report.events.push_back(Goroutine());
   fputs((options.json ? ListJson(report) : ListText(report)).c_str(), stdout);
   return kExitDone;
 }

@@ -143,6 +143,7 @@ DumpEntry EntryOf(const Goroutine& goroutine, const GoroutineCensus& census, con
   } else {
     entry.no_stack = goroutine.unread ? "it moved while it was read" : "it runs";
   }
+  if (goroutine.label_set != kNoGoLabels) entry.labels = census.labels(goroutine.label_set);
   if (auto frame = names.Creator(goroutine.created_at))
     entry.creator = DumpCreator{*std::move(frame), goroutine.parent_id};
   return entry;
@@ -156,6 +157,7 @@ void AddNotes(const CensusCounters& counters, Dump* dump) {
   note(counters.incomplete, "stacks were not followed to their outermost function");
   note(counters.unreadable, "goroutines could not be read: left out");
   note(counters.refused, "entries of the runtime's list are no goroutines: left out");
+  note(counters.labels_unread, "goroutines have labels that could not be read");
   note(counters.stacks_lost, "goroutines are without a stack: too many distinct ones");
 }
 

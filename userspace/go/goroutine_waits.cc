@@ -113,7 +113,7 @@ void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double sta
 
 uint32_t GoroutineWaits::SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place,
                                uint32_t words) {
-  const Key key = {goroutine.stack, words, goroutine.created_at};
+  const Key key = {goroutine.stack, words, goroutine.created_at, goroutine.label_set};
   uint32_t& sum_at = runtime.sum_at[place];
   if (sum_at != kNoSum && runtime.sums[sum_at].key == key) return sum_at;
   const auto [it, added] = runtime.index.try_emplace(key, runtime.sums.size());
@@ -264,6 +264,7 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, Record
     sample.space = space;
     sample.stack = stack_index(sum.key);
     sample.reason.words = reasons_[sum.key.words].words;
+    if (sum.key.labels != kNoGoLabels) sample.labels = runtime.census->labels(sum.key.labels);
     // Each goroutine that never ran stands in the sum with the length of all strata.
     const double others_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
     if (sum.waits > sum.never_ran) {

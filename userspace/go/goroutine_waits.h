@@ -63,10 +63,11 @@ class GoroutineWaits {
     GoStackIndex stack = kNoGoStack;
     uint32_t words = 0;       // index into words_
     uint64_t created_at = 0;  // return address of the go statement
+    GoLabelsIndex labels = kNoGoLabels;
     bool operator==(const Key&) const = default;
     template <typename H>
     friend H AbslHashValue(H h, const Key& key) {
-      return H::combine(std::move(h), key.stack, key.words, key.created_at);
+      return H::combine(std::move(h), key.stack, key.words, key.created_at, key.labels);
     }
   };
   struct Sum {
