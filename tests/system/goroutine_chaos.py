@@ -187,7 +187,7 @@ def grows():
     grown = time.time_ns()
     recorder.expect(0, 60)
     result = h.Result(folder / "out.json", "goroutine")
-    census, = result.raw["censuses"]
+    census = g.census_of(result)
     end = result.raw["start_unix_ns"] + result.raw["duration_ns"]
     got = sum(s.time for s in result.samples if s.names and ("main.shallow" in s.names or "main.deep" in s.names))
     least, most = 100_000 * (end - grown), 100_000 * (end - grown + 1.5e9) + 10 * result.raw["duration_ns"]
@@ -234,9 +234,9 @@ def go_library_in_another_program():
 
 def not_go():
     need_commands()
-    folder, target = h.scratch(), h.Program(h.testprog("waiter"), 60).ready()
-    code, text, _ = run("dump", "-p", target.pid, "-o", folder / "dump.json")
-    h.check(code == 0 and "waiter_nap" in names_in(folder / "dump.json"), f"its threads are not there: exit {code}: {text}")
+    folder, target = h.scratch(), h.Program(h.testprog("hung_read")).ready()
+    code, text, _ = run("dump", "-p", target.pid, "--idle", "-o", folder / "dump.json")
+    h.check(code == 0 and "hang_inner" in names_in(folder / "dump.json"), f"its threads are not there: exit {code}: {text}")
     code, text, _ = run(*record_arguments(target.pid, folder / "out.json"))
     h.check(code == GONE and "is not a Go program" in text and "-e offcpu" in text, f"exit {code}: {text}")
     h.check(not (folder / "out.json").exists(), "it wrote a file all the same")

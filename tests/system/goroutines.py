@@ -3,6 +3,7 @@
 and how the two are compared."""
 import collections
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -228,9 +229,14 @@ def state_words(raw):
     return raw["reason"] if raw["state"] == "waiting" and raw["reason"] else raw["state"]
 
 
+@functools.lru_cache(None)
+def known_frame(name, file, line, inlined):
+    return Frame(name, file, line, inlined)
+
+
 def from_json(raw):
-    """A goroutine of the dump's JSON; groups have been laid out before."""
-    frames = [Frame(f["name"], f["file"], f["line"], bool(f.get("inlined"))) for f in raw["frames"]]
+    """A goroutine of the dump's JSON."""
+    frames = [known_frame(f["name"], f["file"], f["line"], "inlined" in f) for f in raw["frames"]]
     created = raw.get("created_by")
     return Goroutine(raw["id"], state_words(raw), frames,
                      (created["name"], created["file"], created["line"]) if created else None,
@@ -272,6 +278,14 @@ def need_event(name):
         h.skip(f"this build has no event '{name}'")
 
 
+def census_of(result):
+    """How the census of a recording of one process was made."""
+    if "censuses" not in result.raw:
+        h.skip("this build's JSON has no 'censuses' yet")
+    census, = result.raw["censuses"]
+    return census
+
+
 def need_option(command, option):
     text = subprocess.run([h.STALLSCOPE, command, "--help"], capture_output=True, text=True)
     if option not in text.stdout + text.stderr:
@@ -280,8 +294,9 @@ def need_option(command, option):
 
 # ---- the comparison ----
 
-def hidden_by_go(frames):
-    """Frames (root first) that a debug=2 profile leaves out: functions of the runtime that are not exported."""
+def as_go_shows(frames):
+    """Those of the frames (root first) that a debug=2 profile has: it leaves out functions of the runtime that are not
+    exported."""
     def shown(at):
         name = frames[at].name
         if name == "runtime.gopanic":
@@ -292,12 +307,7 @@ def hidden_by_go(frames):
             return "." in name
         word = name[len("runtime."):]
         return bool(word) and "A" <= word[0] <= "Z"
-    return [frame for at, frame in enumerate(frames) if not shown(at)]
-
-
-def as_go_shows(frames):
-    left_out = {id(frame) for frame in hidden_by_go(frames)}
-    return [frame for frame in frames if id(frame) not in left_out]
+    return [frame for at, frame in enumerate(frames) if shown(at)]
 
 
 def fits(wanted, got):
@@ -361,4 +371,8 @@ def names_of(goroutine):
 
 def counts_by_stack(goroutines):
     """Counter of stacks (names as Go shows them, root first)."""
-    return collections.Counter(tuple(f.name for f in as_go_shows(g.frames)) for g in goroutines)
+    whole = collections.Counter(tuple(g.frames) for g in goroutines)
+    shown = collections.Counter()
+    for frames, count in whole.items():
+        shown[tuple(f.name for f in as_go_shows(list(frames)))] += count
+    return shown
