@@ -120,19 +120,20 @@ def check_version(version, root):
     result, before, after = record(target)
     dumps = [g.dump(target.pid, "--all", "--idle")[0] for _ in range(5)]
     target.stop()
-    census, = result.raw["censuses"]
+    wrong = wrong_stacks(result.samples)
+    h.check(not wrong, f"{len(wrong)} impossible stacks:\n  " + "\n  ".join(wrong[:20]))
+    biased = not check_bias(result, before, after)
+    census = g.census_of(result)
     turns = (after["turns"] - before["turns"]) / ((after["now"] - before["now"]) / 1e9)
     print(f"  Go {version}: {census['looks']} looks at {census['most']} goroutines in {census['ticks']} snapshots,"
           f" {turns:.0f} turns/s; torn {census['torn']} ({census['torn'] / census['looks']:.4%}), unread {census['unread']}")
     h.print_losses(result)
-    wrong = wrong_stacks(result.samples)
-    h.check(not wrong, f"{len(wrong)} impossible stacks:\n  " + "\n  ".join(wrong[:20]))
     for dump in dumps:
         wrong = [(number, problem) for number, one in dump.goroutines.items() for problem, _ in [problem_of(g.names_of(one))] if problem]
         h.check(not wrong, f"impossible stacks in a dump: {wrong[:10]}")
         h.check(len(dump.goroutines) >= GROUPS - 8, f"{len(dump.goroutines)} goroutines in a dump of {GROUPS}")
     h.check(census["looks"] >= LOOKS, f"only {census['looks']} looks")
-    return check_bias(result, before, after)
+    return not biased
 
 
 def never_wrong():

@@ -104,7 +104,7 @@ def read_port(port):
     for names in list(counts):
         if of_this_request(names):
             del counts[names]
-        elif names[:1] == ("net/http.(*connReader).backgroundRead",):  # the request's connection
+        elif names[0].startswith("net/http.(*connReader)."):  # reads ahead on the request's connection
             counts[names] -= 1
     return +counts
 
@@ -202,11 +202,14 @@ def hundred_thousand():
         for _ in range(3):
             theirs.append(ask(f"dump {folder}/debug2"))
             started = time.monotonic()
-            dump, _ = g.dump(target.pid, "--all", "--idle")
+            subprocess.run([h.STALLSCOPE, "dump", "-p", str(target.pid), "--all", "--idle", "-o", folder / "dump.json"],
+                           check=True, timeout=120)
             own.append(time.monotonic() - started)
+        dump = g.Dump(folder / "dump.json")
         ask(f"counts {folder}/debug1")
         counts = g.parse_debug1((folder / "debug1").read_text())
         printed = (folder / "debug2").read_text().count("\ngoroutine ")
+        h.check(record_of(target.pid, sum(counts.values())), "the estimate of the default budget is off")
         target.stop()
         got = g.counts_by_stack(dump.goroutines.values())
         problems = [f"{got[names]} of {n}: {names}" for names, n in counts.items() if n >= 10 and got[names] != n]
@@ -214,6 +217,18 @@ def hundred_thousand():
               f" in {statistics.median(theirs):.2f} s", flush=True)
         h.check(sum(counts.values()) > 100_000 and not problems, f"counts by stack differ: {problems[:5]}")
         h.check(statistics.median(own) <= statistics.median(theirs) / 3, "it takes more than a third of debug=2's time")
+
+
+def record_of(pid, count):
+    """Within the default budget: the time of all goroutines is their number times the clock, within 5 %."""
+    out = h.scratch() / "out.json"
+    h.record("-p", pid, "-e", "goroutine", "--idle", "-d", f"{SECONDS}s", "-o", out)
+    result = h.Result(out, "goroutine")
+    census = g.census_of(result)
+    print(f"  the ticks took {census['tick_cpu_ns'] / result.raw['duration_ns']:.2%} of a core, a snapshot each"
+          f" {census['period_ns'] / 1e6:.0f} ms, {census['share_ppm'] / 1e6:.1%} of the goroutines in each", flush=True)
+    h.check(census["tick_cpu_ns"] < 0.02 * result.raw["duration_ns"], "the ticks took more than the budget of 1 %")
+    return h.within(sum(s.time for s in result.samples), count * result.raw["duration_ns"], 0.05, f"{count} goroutines")
 
 
 def two_reads_of_a_port():

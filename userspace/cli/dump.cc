@@ -32,7 +32,8 @@ absl::StatusOr<Dump> TakeDump(const Target& target) {
                        "run it as root: sudo stallscope dump ...; or has it ended? pgrep -a NAME");
   }
   auto dump = DumpGoroutines(**space);
-  if (dump.ok() || absl::IsNotFound(dump.status())) return dump;
+  if (dump.ok()) return dump;
+  if (absl::IsNotFound(dump.status())) return DumpThreads(target);
   if (absl::IsPermissionDenied(dump.status())) {
     return MachineError(std::string(dump.status().message()),
                         "run it as root: sudo stallscope dump ...; or add CAP_SYS_PTRACE");
@@ -54,7 +55,6 @@ int RunDump(const DumpOptions& options) {
       return ReportError(status);
   }
   auto dump = TakeDump(*target);
-  if (absl::IsNotFound(dump.status())) dump = DumpThreads(*target);
   if (!dump.ok()) return ReportError(dump.status());
   dump->tool_version = ToolVersion();
   dump->target = fmt::format("{} ({})", target->pid, target->comm);

@@ -7,6 +7,9 @@
 //	churn N       from now on, that many more are born and end each 10 ms; 0: none
 //	dump FILE     writes the all-goroutine profile (debug=2)
 //	counts FILE   writes the profile that counts equal stacks (debug=1)
+//	work MS       switches between two goroutines and starts others for so long; answers "done OPERATIONS CPU_NS" of
+//	              its threads' CPU
+//	profile HZ    from now on, reads its own runtime.GoroutineProfile so often; 0: never
 //	exit          exits without a word
 //
 // Prints "ready" first; ends with stdin.
@@ -16,11 +19,13 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -29,6 +34,9 @@ var (
 	other   = make(chan int)
 	started sync.WaitGroup
 	churn   int64
+
+	profiles    int64
+	isProfiling bool
 )
 
 func must(err error) {
@@ -104,6 +112,50 @@ func comeAndGo() {
 	}
 }
 
+func ownCPU() int64 {
+	var usage syscall.Rusage
+	must(syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
+	return usage.Utime.Nano() + usage.Stime.Nano()
+}
+
+func work(length time.Duration) (operations int, cpu int64) {
+	there, back := make(chan int), make(chan int)
+	go func() {
+		for n := range there {
+			back <- n
+		}
+	}()
+	before, began := ownCPU(), time.Now()
+	for ; time.Since(began) < length; operations++ {
+		for i := 0; i < 16; i++ {
+			there <- i
+			<-back
+		}
+		go func(n int) { back <- n }(operations)
+		<-back
+	}
+	close(there)
+	return operations, ownCPU() - before
+}
+
+// Profiles of itself, as an in-process profiler takes them.
+func profileOwn() {
+	var records []runtime.StackRecord
+	for {
+		rate := atomic.LoadInt64(&profiles)
+		if rate == 0 {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		n, ok := runtime.GoroutineProfile(records)
+		if !ok {
+			records = make([]runtime.StackRecord, n+n/8)
+			continue
+		}
+		time.Sleep(time.Second / time.Duration(rate))
+	}
+}
+
 func write(path string, level int) {
 	file, err := os.Create(path)
 	must(err)
@@ -114,7 +166,8 @@ func write(path string, level int) {
 func main() {
 	fmt.Println("ready")
 	have, churning := 0, false
-	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); fmt.Println("done") {
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		more := ""
 		words := strings.Fields(lines.Text())
 		switch words[0] {
 		case "grow":
@@ -134,8 +187,22 @@ func main() {
 			write(words[1], 2)
 		case "counts":
 			write(words[1], 1)
+		case "work":
+			ms, err := strconv.Atoi(words[1])
+			must(err)
+			operations, cpu := work(time.Duration(ms) * time.Millisecond)
+			more = fmt.Sprintf(" %d %d", operations, cpu)
+		case "profile":
+			rate, err := strconv.ParseInt(words[1], 10, 64)
+			must(err)
+			atomic.StoreInt64(&profiles, rate)
+			if !isProfiling {
+				go profileOwn()
+				isProfiling = true
+			}
 		case "exit":
 			os.Exit(0)
 		}
+		fmt.Println("done" + more)
 	}
 }
