@@ -73,6 +73,7 @@ void AppendSample(const std::vector<std::string>& frame_texts, const EventProfil
   out += "{\"values\":" + Dump(values);
   out += ",\"reason\":" + Dump(ClipName(sample.reason));
   out += ",\"labels\":" + Dump(Labels(sample));
+  if (!sample.idle.empty()) out += ",\"idle\":" + Dump(sample.idle);
   if (sample.never_ran) out += ",\"never_ran\":true";
   out += ",\"frames\":" + Frames(frame_texts, sample.frames) + "}";
 }

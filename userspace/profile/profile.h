@@ -59,6 +59,7 @@ struct ProfileSample {
   // With --created-by: the frame of the go statement.
   std::optional<uint32_t> creator;
   bool never_ran = false;  // a goroutine that waited in one wait for all of the recording
+  std::string idle;        // with --idle: the rule by which a goroutine is idle by design
 };
 
 struct EventProfile {
