@@ -299,6 +299,12 @@ class Builder {
                                  totals.runnable_ns, totals.blocked_ns, totals.unknown_ns,
                                  totals.switches});
     }
+    for (const Census& census : recording_.censuses) {
+      profile_.censuses.push_back({Pid(census.space), Comm(census.space), census});
+    }
+    for (const RuntimeHistogram& histogram : recording_.histograms) {
+      profile_.histograms.push_back({Pid(histogram.space), Comm(histogram.space), histogram});
+    }
     profile_.notes = recording_.notes;
     profile_.mappings = addresses_.mappings();
     profile_.cost = recording_.cost;

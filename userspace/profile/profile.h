@@ -94,6 +94,20 @@ struct ProfileHungThread {
   bool go_scheduler = false;     // a thread of the Go scheduler: idle by design
 };
 
+// How the sums of one process's goroutines were come by.
+struct ProfileCensus {
+  uint32_t pid = 0;  // 0 when the recording does not say
+  std::string comm;  // of the process
+  Census census;
+};
+
+// What the Go runtime of one process counted by itself.
+struct ProfileHistogram {
+  uint32_t pid = 0;
+  std::string comm;
+  RuntimeHistogram histogram;
+};
+
 // How good the recording's distinct stacks are. Frames are counted once a stack, however often that
 // stack was seen; what -I, -X, --kernel, --user and --idle hide is counted too.
 struct StackCounts {
@@ -130,6 +144,8 @@ struct Profile {
   Cost cost;
   std::vector<ProfileHungThread> hung;  // sorted by (comm, pid, tid)
   StackCounts stack_counts;
+  std::vector<ProfileCensus> censuses;  // in the order of the recording, as the next
+  std::vector<ProfileHistogram> histograms;
 };
 
 }  // namespace stallscope
