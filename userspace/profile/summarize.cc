@@ -410,7 +410,7 @@ void PrintCensus(const Profile& profile, const ProfileCensus& of, Screen& screen
 }
 
 void PrintCensuses(const Profile& profile, Screen& screen) {
-  constexpr size_t kMost = 2;
+  constexpr size_t kMost = 1;
   for (size_t i = 0; i < std::min(profile.censuses.size(), kMost); ++i) {
     PrintCensus(profile, profile.censuses[i], screen);
   }
@@ -423,10 +423,10 @@ void PrintCensuses(const Profile& profile, Screen& screen) {
   if (estimates.empty()) return;
   std::stable_sort(estimates.begin(), estimates.end(),
                    [](const Estimate& a, const Estimate& b) { return a.time_ns > b.time_ns; });
-  constexpr size_t kMostReasons = 5;
+  constexpr size_t kMostReasons = 3;
   std::vector<std::string> parts;
   for (size_t i = 0; i < std::min(estimates.size(), kMostReasons); ++i) {
-    parts.push_back(fmt::format("[{}] {} +-{}", Shorten(estimates[i].words, 20),
+    parts.push_back(fmt::format("[{}] {} +-{}", Shorten(estimates[i].words, 18),
                                 ShowDuration(estimates[i].time_ns),
                                 ShowDuration(estimates[i].margin_ns)));
   }
@@ -649,7 +649,7 @@ void PrintNeverRan(const Summary& summary, Screen& screen) {
 
 // The runtime's own figures, a part a histogram.
 void PrintHistograms(const Profile& profile, Screen& screen) {
-  constexpr size_t kMost = 6;
+  constexpr size_t kMost = 4;
   std::vector<std::string> parts;
   for (const ProfileHistogram& of : profile.histograms) {
     const RuntimeHistogram& histogram = of.histogram;
