@@ -703,7 +703,7 @@ constexpr std::string_view kDiffHelp =
 
 usage: stallscope diff BEFORE AFTER [MORE...] [options]
 
-  BEFORE, AFTER...     .raw captures, in the order of time; with more than two, the goroutines that grew and never shrank
+  BEFORE, AFTER...     .raw captures, in the order of time; of more than two, what never shrank counts as grown
   -o FILE              .folded: BEFORE and AFTER (the last one) in two columns, as flamegraph.pl draws them; - is stdout
   -I RE, -X RE         keep, or drop, stacks with a frame that matches; repeatable
   -q                   with -o: only errors
