@@ -227,7 +227,7 @@ TEST(Options, DoctorAndList) {
 
 // Every option that a help text names is known to that command.
 TEST(Options, HelpIsTrue) {
-  for (const std::string command : {"record", "convert", "doctor", "list"}) {
+  for (const std::string command : {"record", "convert", "diff", "doctor", "list"}) {
     const auto help = ParseCommandLine({command, "--help"});
     ASSERT_TRUE(help.ok()) << command;
     EXPECT_EQ(std::get<HelpRequest>(*help).text, HelpText(command));

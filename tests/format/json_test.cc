@@ -29,6 +29,8 @@ constexpr char kGolden[] = R"json({"version":"0.1.0",
 "totals":[{"pid":4242,"comm":"app","running_ns":1,"runnable_ns":2,"blocked_ns":3,"unknown_ns":4,"switches":5}],
 "hung":[
 {"comm":"app","pid":4242,"tid":4250,"name":"reader","reason":"pipe","go_scheduler":false,"frames":[{"name":"main.f","file":"/m.go","line":3,"kind":"go","inlined":true}]}],
+"censuses":[],
+"runtime":[],
 "notes":["a note"],
 "cost":{"own_cpu_ns":1,"kernel_ns":null,"kernel_runs":2,"map_bytes":3,"rss_bytes":4}}
 )json";

@@ -177,6 +177,58 @@ TEST(Goroutines, TheCreatorIsNeverTheSite) {
   EXPECT_EQ(profile.frames[*site].name, "net/http.(*conn).serve");
 }
 
+// An accept loop, and a lock that its callback waits for.
+Recording WithAcceptLoop(bool never_ran) {
+  Recording r = GoroutineRecording();
+  const uint32_t accept = AddStack(
+      r, {MakeSegment(SegmentKind::kGoroutine, 0,
+                      {AddName(r, 0, 0x500000, "runtime.gopark", FrameKind::kRuntime),
+                       AddName(r, 0, 0x500050, "internal/poll.(*FD).Accept", FrameKind::kGo),
+                       AddName(r, 0, 0x500060, "net.(*netFD).accept", FrameKind::kGo)})});
+  r.events[0].samples = {Waiting(accept, "IO wait", 90), Waiting(accept, "sync.Mutex.Lock", 7),
+                         Waiting(AddStack(r, {Worker(r)}), "IO wait", 5)};
+  for (Sample& sample : r.events[0].samples) sample.never_ran = never_ran;
+  return r;
+}
+
+TEST(Goroutines, IdleOnesAreHiddenAndCounted) {
+  for (const bool never_ran : {false, true}) {
+    const Profile profile = Make(WithAcceptLoop(never_ran));
+    EXPECT_EQ(profile.events[0].samples.size(), 2u);
+    ASSERT_EQ(profile.hidden.size(), 1u);
+    EXPECT_EQ(profile.hidden[0].event, "goroutine");
+    EXPECT_EQ(profile.hidden[0].why, "idle by design: accept loop");
+    EXPECT_EQ(profile.hidden[0].rule, "accept loop");
+    EXPECT_EQ(profile.hidden[0].time_ns, 90u);
+    EXPECT_EQ(profile.hidden[0].count, 1u);
+  }
+}
+
+TEST(Goroutines, IdleOnesAreShownOnDemandAndMarked) {
+  ProfileOptions options;
+  options.idle = true;
+  const Profile profile = Make(WithAcceptLoop(false), options);
+  EXPECT_TRUE(profile.hidden.empty());
+  ASSERT_EQ(profile.events[0].samples.size(), 3u);
+  for (const ProfileSample& sample : profile.events[0].samples) {
+    EXPECT_EQ(sample.idle, *sample.values[0] == 90 ? "accept loop" : "");
+  }
+}
+
+// Rules that look for the goroutine's first function want the whole stack.
+TEST(Goroutines, AStackThatEndsEarlyHasNoFirstFunction) {
+  Recording r = GoroutineRecording();
+  const Segment loop =
+      MakeSegment(SegmentKind::kGoroutine, 0,
+                  {AddName(r, 0, 0x500000, "runtime.selectgo", FrameKind::kRuntime),
+                   AddName(r, 0, 0x500070, "net/http.(*persistConn).writeLoop", FrameKind::kGo)});
+  r.events[0].samples = {Waiting(AddStack(r, {loop}), "select", 1),
+                         Waiting(AddStack(r, {loop}, StackEnd::kUnreadable), "select", 2)};
+  EXPECT_THAT(
+      Lines(Make(r)),
+      ElementsAre("server;net/http.(*persistConn).writeLoop;runtime.selectgo;[select] 2/1"));
+}
+
 TEST(Goroutines, MinusXSeesACreatorOnlyWhereItIsShown) {
   Recording r = GoroutineRecording();
   const uint32_t stack = AddStack(r, {Worker(r), Creator(r, false)});

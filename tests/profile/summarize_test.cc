@@ -201,6 +201,150 @@ TEST(FormatSummary, NamesThreadsThatWereBlockedAllTheTime) {
   EXPECT_THAT(text, HasSubstr("2 idle threads of Go, by design"));
 }
 
+// A server of goroutines: one reason that matters, a deadlock, and much that is idle by design.
+Profile GoroutineProfile() {
+  Profile profile;
+  profile.target = "-p 100 (server)";
+  profile.duration_ns = 30'000'000'000;
+  profile.frames = {Frame("main.(*Store).Put", kGo), Frame("main.fetch", kGo),
+                    Frame("sync.(*Mutex).Lock", kGo), Frame("net/http.(*conn).serve", kGo),
+                    Frame("[never ran]", ProfileFrameKind::kMarker)};
+  profile.frames[0].file = "/src/store/store.go";
+  profile.frames[0].line = 41;
+  EventProfile event;
+  event.name = "goroutine";
+  event.mechanism = "census";
+  event.columns = {{"time", "ns"}, {"count", "count"}};
+  ProfileSample hung = Sample("sync.Mutex.Lock", {4, 3, 0, 2}, {90'000'000'000, 3});
+  hung.never_ran = true;
+  hung.own_from = 1;
+  hung.labels = {{"tenant", "a"}};
+  ProfileSample sleeper = Sample("sleep", {4, 1}, {30'000'000'000, 1});
+  sleeper.never_ran = true;
+  sleeper.own_from = 1;
+  event.samples = {hung, sleeper, Sample("IO wait", {1}, {12'000'000'000, 400}),
+                   Sample("chan receive", {3}, {4'000'000'000, 80})};
+  profile.events = {event};
+  profile.hidden = {
+      {"goroutine", "idle by design: accept loop", 1, 30'000'000'000, "accept loop"},
+      {"goroutine", "idle by design: runtime worker", 9, 270'000'000'000, "runtime worker"}};
+  Census census;
+  census.ticks = 600;
+  census.period_ns = 50'000'000;
+  census.share_ppm = 342'000;
+  census.fewest = 812;
+  census.most = 1204;
+  census.tick_cpu_ns = 240'000'000;
+  census.setup_cpu_ns = 210'000'000;
+  census.budget_ppm = 10'000;
+  census.stacks_read = 1000;
+  census.torn = 2;
+  census.unread = 1;
+  census.reasons = {{"IO wait", 12'000'000'000, 240'000'000},
+                    {"sync.Mutex.Lock", 90'000'000'000, 0}};
+  profile.censuses = {{100, "server", census}};
+  RuntimeHistogram latency;
+  latency.name = "scheduler latency";
+  latency.p50_ns = 12'000;
+  latency.p99_ns = 1'200'000;
+  latency.max_ns = 8'000'000;
+  RuntimeHistogram mutex;
+  mutex.name = "mutex wait";
+  mutex.total_ns = 1'500'000'000;
+  profile.histograms = {{100, "server", latency}, {100, "server", mutex}};
+  return profile;
+}
+
+TEST(Summarize, WhatNeverRanStandsOutsideTheShares) {
+  const Summary summary = Summarize(GoroutineProfile());
+  ASSERT_EQ(summary.heaviest.size(), 2u);
+  EXPECT_EQ(summary.heaviest[0].reason, "IO wait");
+  EXPECT_DOUBLE_EQ(summary.heaviest[0].share, 0.75);
+  EXPECT_EQ(summary.heaviest[0].margin_ns, 240'000'000u);
+  EXPECT_EQ(summary.heaviest[1].margin_ns, std::nullopt);
+  EXPECT_EQ(summary.events[0].never_ran_time_ns, 120'000'000'000u);
+  EXPECT_EQ(summary.events[0].never_ran_count, 4u);
+  ASSERT_EQ(summary.never_ran.size(), 1u) << "a sleep ends by itself";
+  EXPECT_EQ(summary.never_ran[0].reason, "sync.Mutex.Lock");
+  EXPECT_EQ(summary.never_ran[0].site, "main.(*Store).Put");
+  EXPECT_EQ(summary.never_ran[0].count, 3u);
+}
+
+TEST(Summarize, WhatIsIdleByDesignStandsOutsideTheShares) {
+  Profile profile = GoroutineProfile();
+  profile.events[0].samples[0].idle = "accept loop";
+  profile.events[0].samples[2].idle = "accept loop";
+  const Summary summary = Summarize(profile);
+  ASSERT_EQ(summary.heaviest.size(), 1u);
+  EXPECT_EQ(summary.heaviest[0].reason, "chan receive");
+  EXPECT_EQ(summary.idle_time_ns, 12'000'000'000u);
+  EXPECT_TRUE(summary.never_ran.empty());
+}
+
+TEST(Summarize, LabelsAloneMakeNoOtherStack) {
+  Profile profile = GoroutineProfile();
+  ProfileSample twin = profile.events[0].samples[0];
+  twin.labels = {{"tenant", "b"}};
+  profile.events[0].samples.insert(profile.events[0].samples.begin(), twin);
+  const Summary summary = Summarize(profile);
+  EXPECT_EQ(summary.events[0].stacks, 4u);
+  ASSERT_EQ(summary.never_ran.size(), 1u);
+  EXPECT_EQ(summary.never_ran[0].count, 6u);
+}
+
+// Two processes: what was estimated apart has squares that add up.
+TEST(Summarize, MarginsOfProcessesAddUpAsSquares) {
+  Profile profile = GoroutineProfile();
+  profile.censuses[0].census.reasons = {{"IO wait", 1, 300}};
+  profile.censuses.push_back(profile.censuses[0]);
+  profile.censuses[1].census.reasons[0].margin_ns = 400;
+  EXPECT_EQ(Summarize(profile).heaviest[0].margin_ns, 500u);
+}
+
+TEST(FormatSummary, SaysWhatACensusMust) {
+  const std::string text = FormatSummary(GoroutineProfile(), {});
+  ExpectFitsScreen(text);
+  for (const char* part :
+       {"goroutine 136.00 s in 484 waits, 4 stacks; 120.00 s of it never ran\n",
+        "census    600 snapshots at 20.0 Hz of 812..1,204 goroutines, 34.2% of them each\n",
+        "CPU 0.8% of a core, budget 1.0%, set-up 210.0 ms, torn 0.2%, unread 1\n",
+        "at 95%: [sync.Mutex.Lock] 90.00 s +-0 ns,\n", "[IO wait] 12.00 s +-240.0 ms\n",
+        "hidden    300.00 s in 10 waits idle by design (--idle shows them):\n",
+        "runtime worker 9, accept loop 1\n", "75.0%   12.00 s  [IO wait]", "+-2.0%  main.fetch\n",
+        "blocked   3 goroutines never ran: [sync.Mutex.Lock]\n"
+        "            at main.(*Store).Put store.go:41\n",
+        "runtime   scheduler latency p50 12.0 us p99 1.2 ms max 8.0 ms\n",
+        "mutex wait 1.50 s in all\n"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+}
+
+TEST(FormatSummary, ACensusOfAHostileTargetFitsTheScreen) {
+  Profile profile = GoroutineProfile();
+  const std::string hostile = "\x1b[2J\n\xc2\x9b;\x80" + std::string(500, 'x') + "end";
+  for (ProfileFrame& frame : profile.frames) frame.name = frame.file = hostile;
+  profile.target = hostile;
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = std::to_string(i) + hostile;
+    profile.censuses[0].census.reasons.push_back({name, 1, 1});
+    profile.censuses.push_back({7, name, profile.censuses[0].census});
+    profile.histograms.push_back(profile.histograms[0]);
+    profile.histograms.back().histogram.name = name;
+    profile.histograms.back().comm = name;
+    profile.hidden.push_back({"goroutine", name, 1, 1, name});
+    profile.hidden.push_back({"goroutine", name, 1, 1, ""});
+    profile.notes.push_back(name);
+    profile.losses.push_back({name, name, 5, 5, name, true});
+    ProfileSample hung = profile.events[0].samples[0];
+    hung.reason = "chan " + name;
+    profile.events[0].samples.push_back(hung);
+    ProfileHungThread thread;
+    thread.name = name;
+    profile.hung.push_back(thread);
+  }
+  ExpectFitsScreen(FormatSummary(profile, {}), 44);
+}
+
 // A hostile target and a bad night: everything at once, and every name is long and full of escapes.
 TEST(FormatSummary, FitsOneScreenWhateverTheNames) {
   Profile profile = ServerProfile();

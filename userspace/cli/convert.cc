@@ -2,12 +2,8 @@
 #include "userspace/cli/convert.h"
 
 #include <absl/container/flat_hash_set.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -16,38 +12,13 @@
 #include <utility>
 
 #include "symbolizer/module.h"
+#include "userspace/cli/capture_input.h"
 #include "userspace/cli/words.h"
-#include "userspace/profile/capture.h"
 #include "userspace/profile/make_profile.h"
 #include "userspace/profile/summarize.h"
 
 namespace stallscope {
 namespace {
-
-constexpr size_t kLargestCapture = size_t{4} << 30;
-
-absl::Status InputError(const std::string& path, std::string_view why) {
-  return RunError(fmt::format("{}: {}", Printable(path), why),
-                  "IN is a capture that stallscope record -o FILE.raw wrote");
-}
-
-absl::StatusOr<std::string> ReadInput(const std::string& path) {
-  const int fd =
-      path == "-" ? dup(STDIN_FILENO) : open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY);
-  if (fd < 0) return InputError(path, strerror(errno));
-  std::string bytes;
-  std::vector<char> buffer(1u << 20);
-  ssize_t n = 0;
-  while ((n = read(fd, buffer.data(), buffer.size())) > 0 || (n < 0 && errno == EINTR)) {
-    if (n > 0) bytes.append(buffer.data(), n);
-    if (bytes.size() > kLargestCapture) break;
-  }
-  const int error = n < 0 ? errno : 0;
-  close(fd);
-  if (error) return InputError(path, strerror(error));
-  if (bytes.size() > kLargestCapture) return InputError(path, "larger than 4 GiB");
-  return bytes;
-}
 
 // The files of a capture, each opened once.
 class LocalFiles {
@@ -155,22 +126,9 @@ ResymbolizeReport Resymbolize(Recording& recording, const std::string& root) {
 
 int RunConvert(const ConvertOptions& options) {
   if (auto status = CheckWritable(options.outputs); !status.ok()) return ReportError(status);
-  auto bytes = ReadInput(options.input);
-  if (!bytes.ok()) return ReportError(bytes.status());
-  auto capture = ReadCapture(*bytes);
-  if (!capture.ok())
-    return ReportError(InputError(options.input, std::string(capture.status().message())));
-  bytes->clear();
-  if (capture->nothing_read) {
-    return ReportError(
-        RunError(fmt::format("{}: {}", Printable(options.input), capture->damage),
-                 "nothing was converted; copy the whole file again, or record again"));
-  }
-  if (!capture->damage.empty()) {
-    PrintLine(stderr, fmt::format("WARNING {}: {}; going on with what stands before that",
-                                  Printable(options.input), capture->damage));
-  }
-  Recording& recording = capture->recording;
+  auto input = ReadCaptureFile(options.input);
+  if (!input.ok()) return ReportError(input.status());
+  Recording& recording = *input;
   if (options.resymbolize) SayResymbolized(options, Resymbolize(recording, ""));
 
   const auto profile = MakeProfile(recording, options.view);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "userspace/cli/convert.h"
+#include "userspace/cli/diff.h"
 #include "userspace/cli/doctor.h"
 #include "userspace/cli/dump.h"
 #include "userspace/cli/list.h"
@@ -37,6 +38,7 @@ struct Run {
 #endif
   int operator()(const ConvertOptions& options) const { return RunConvert(options); }
   int operator()(const DumpOptions& options) const { return RunDump(options); }
+  int operator()(const DiffOptions& options) const { return RunDiff(options); }
   int operator()(const DoctorOptions& options) const { return RunDoctor(options); }
   int operator()(const ListOptions& options) const { return RunList(options); }
   int operator()(const VersionRequest&) const {

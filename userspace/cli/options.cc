@@ -20,7 +20,8 @@ namespace stallscope {
 namespace {
 
 const std::vector<std::string>& CommandNames() {
-  static const std::vector<std::string> names = {"record", "dump", "convert", "list", "doctor"};
+  static const std::vector<std::string> names = {"record", "dump", "convert",
+                                                 "diff",   "list", "doctor"};
   return names;
 }
 
@@ -535,6 +536,47 @@ absl::StatusOr<Command> ParseDump(const std::vector<std::string>& words) {
   return options;
 }
 
+absl::StatusOr<Command> ParseDiff(const std::vector<std::string>& words) {
+  constexpr std::string_view kUsage = "stallscope diff BEFORE.raw AFTER.raw";
+  DiffOptions options;
+  std::vector<std::string> paths;
+  bool help = false;
+  CLI::App app;
+  app.set_help_flag();
+  AddFlag(app, "-h,--help", help);
+  app.add_option("CAPTURES", options.inputs);
+  AddRepeatable(app, "-o,--output", paths);
+  AddRepeatable(app, "-I", options.view.include);
+  AddRepeatable(app, "-X", options.view.exclude);
+  AddFlag(app, "-q,--quiet", options.quiet);
+  if (auto status = Split(app, "diff", words); !status.ok()) return status;
+  if (help) return HelpRequest{HelpText("diff")};
+
+  if (options.inputs.empty()) {
+    return UsageError("diff of what? No captures are given", kUsage);
+  }
+  if (options.inputs.size() == 1) {
+    return UsageError(fmt::format("there is only '{}' to compare", Printable(options.inputs[0])),
+                      kUsage);
+  }
+  if (std::count(options.inputs.begin(), options.inputs.end(), "-") > 1) {
+    return UsageError("stdin (-) can be read once", kUsage);
+  }
+  for (const std::string& path : paths) {
+    const auto format = FormatOfPath(path);
+    if (IsStdout(path) || format == Format::kFolded) {
+      options.outputs.push_back({path, Format::kFolded, ""});
+      continue;
+    }
+    const size_t dot = format ? path.rfind('.') : path.size();
+    return UsageError(fmt::format("diff does not write '{}': did you mean '{}.folded'?",
+                                  Printable(path), Printable(path.substr(0, dot))),
+                      "the ending is .folded (two columns, for flamegraph.pl); - is stdout");
+  }
+  if (auto status = CheckView(options.view); !status.ok()) return status;
+  return options;
+}
+
 // doctor and list take the same words.
 template <typename Options>
 absl::StatusOr<Command> ParseLook(const std::string& command,
@@ -564,6 +606,7 @@ usage:
   stallscope record  -p PID                watch a process for 30 s, write a flame graph of its waits
   stallscope dump    -p PID                every goroutine (or thread) now: its wait and its stack
   stallscope convert IN.raw -o OUT.html    a capture to any output format
+  stallscope diff    BEFORE.raw AFTER.raw  what got longer, what got shorter, what there is more of
   stallscope doctor  [-p PID]              what this machine lacks, what that costs, how to mend it
   stallscope list                          each event, its hooks, and what would serve it here
 
@@ -655,6 +698,22 @@ example:
   stallscope convert waits.raw -o waits.html -X '\[sleep\]'
 )";
 
+constexpr std::string_view kDiffHelp =
+    R"(stallscope diff: what changed between captures: which waits got longer or shorter, of which goroutines there are more
+
+usage: stallscope diff BEFORE AFTER [MORE...] [options]
+
+  BEFORE, AFTER...     .raw captures, in the order of time; of more than two, what never shrank counts as grown
+  -o FILE              .folded: BEFORE and AFTER (the last one) in two columns, as flamegraph.pl draws them; - is stdout
+  -I RE, -X RE         keep, or drop, stacks with a frame that matches; repeatable
+  -q                   with -o: only errors
+
+Times are per second of recording, so that the two may be of any length.
+
+example:
+  stallscope diff monday.raw tuesday.raw -o - | flamegraph.pl > diff.svg
+)";
+
 constexpr std::string_view kDoctorHelp =
     R"(stallscope doctor: each requirement: ok, degraded or missing; what it costs; how to mend it
 
@@ -682,6 +741,7 @@ std::vector<std::string> EventNames() { return {"offcpu", "goroutine"}; }
 std::string HelpText(std::string_view command) {
   if (command == "record") return std::string(kRecordHelp);
   if (command == "convert") return std::string(kConvertHelp);
+  if (command == "diff") return std::string(kDiffHelp);
   if (command == "dump") return std::string(kDumpHelp);
   if (command == "doctor") return std::string(kDoctorHelp);
   if (command == "list") return std::string(kListHelp);
@@ -697,6 +757,7 @@ absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& argumen
   const std::vector<std::string> rest(arguments.begin() + 1, arguments.end());
   if (first == "record") return ParseRecord(rest);
   if (first == "convert") return ParseConvert(rest);
+  if (first == "diff") return ParseDiff(rest);
   if (first == "dump") return ParseDump(rest);
   if (first == "doctor") return ParseLook<DoctorOptions>("doctor", rest);
   if (first == "list") return ParseLook<ListOptions>("list", rest);

@@ -67,6 +67,13 @@ struct DumpOptions {
   bool json = false;   // by the file's ending, or --json
 };
 
+struct DiffOptions {
+  std::vector<std::string> inputs;  // two or more, in the order of time
+  std::vector<Output> outputs;      // folded
+  ProfileOptions view;              // -I -X; the expressions compile
+  bool quiet = false;
+};
+
 struct DoctorOptions {
   std::optional<uint32_t> pid;
   bool json = false;
@@ -82,8 +89,8 @@ struct HelpRequest {
   std::string text;  // for stdout
 };
 
-using Command = std::variant<RecordOptions, ConvertOptions, DumpOptions, DoctorOptions, ListOptions,
-                             VersionRequest, HelpRequest>;
+using Command = std::variant<RecordOptions, ConvertOptions, DumpOptions, DiffOptions, DoctorOptions,
+                             ListOptions, VersionRequest, HelpRequest>;
 
 // `arguments` without the program's name. Fails with a UsageError.
 absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& arguments);

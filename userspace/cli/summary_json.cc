@@ -14,6 +14,50 @@ Json OptionalNumber(const std::optional<uint64_t>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+Json Censuses(const Profile& profile) {
+  Json out = Json::array();
+  for (const ProfileCensus& of : profile.censuses) {
+    const Census& census = of.census;
+    Json reasons = Json::array();
+    for (const Estimate& estimate : census.reasons) {
+      reasons.push_back({{"reason", estimate.words},
+                         {"time_ns", estimate.time_ns},
+                         {"margin_ns", estimate.margin_ns}});
+    }
+    out.push_back({{"pid", of.pid},
+                   {"comm", of.comm},
+                   {"snapshots", census.ticks},
+                   {"period_ns", census.period_ns},
+                   {"share", static_cast<double>(census.share_ppm) / 1e6},
+                   {"fewest", census.fewest},
+                   {"most", census.most},
+                   {"looks", census.looks},
+                   {"stacks_read", census.stacks_read},
+                   {"torn", census.torn},
+                   {"unread", census.unread},
+                   {"cpu_ns", census.tick_cpu_ns},
+                   {"setup_cpu_ns", census.setup_cpu_ns},
+                   {"budget", static_cast<double>(census.budget_ppm) / 1e6},
+                   {"reasons", std::move(reasons)}});
+  }
+  return out;
+}
+
+Json RuntimeHistograms(const Profile& profile) {
+  Json out = Json::array();
+  for (const ProfileHistogram& of : profile.histograms) {
+    out.push_back({{"pid", of.pid},
+                   {"comm", of.comm},
+                   {"name", of.histogram.name},
+                   {"count", of.histogram.count},
+                   {"total_ns", of.histogram.total_ns},
+                   {"p50_ns", of.histogram.p50_ns},
+                   {"p99_ns", of.histogram.p99_ns},
+                   {"max_ns", of.histogram.max_ns}});
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string SummaryJson(const Profile& profile, const std::vector<std::string>& files) {
@@ -30,7 +74,10 @@ std::string SummaryJson(const Profile& profile, const std::vector<std::string>& 
                                  {"stacks", event.stacks},
                                  {"hidden_time_ns", event.hidden_time_ns},
                                  {"hidden_count", event.hidden_count},
-                                 {"dropped_count", event.dropped_count}};
+                                 {"dropped_count", event.dropped_count},
+                                 {"never_ran_time_ns", event.never_ran_time_ns},
+                                 {"never_ran_count", event.never_ran_count},
+                                 {"idle_time_ns", event.idle_time_ns}};
   }
   out["heaviest"] = Json::array();
   for (const HeavyReason& heavy : summary.heaviest) {
@@ -40,8 +87,27 @@ std::string SummaryJson(const Profile& profile, const std::vector<std::string>& 
                                {"comm", heavy.comm},
                                {"value", heavy.value},
                                {"unit", heavy.unit},
-                               {"share", heavy.share}});
+                               {"share", heavy.share},
+                               {"margin_ns", OptionalNumber(heavy.margin_ns)}});
   }
+  out["hidden"] = Json::array();
+  for (const Hidden& hidden : profile.hidden) {
+    out["hidden"].push_back({{"event", hidden.event},
+                             {"why", hidden.why},
+                             {"count", hidden.count},
+                             {"time_ns", hidden.time_ns}});
+  }
+  out["never_ran"] = Json::array();
+  for (const NeverRan& one : summary.never_ran) {
+    out["never_ran"].push_back({{"comm", one.comm},
+                                {"reason", one.reason},
+                                {"site", one.site},
+                                {"file", one.file},
+                                {"line", one.line},
+                                {"count", one.count}});
+  }
+  out["censuses"] = Censuses(profile);
+  out["runtime"] = RuntimeHistograms(profile);
   out["hung"] = Json::array();
   for (const ProfileHungThread& thread : profile.hung) {
     Json frames = Json::array();

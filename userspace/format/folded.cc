@@ -7,10 +7,13 @@
 // and know neither comments nor quoting. A stack that itself ends in a space and a number is read
 // by them as a line of two columns, so FoldedStack makes sure that none does.
 #include <algorithm>
+#include <cmath>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "userspace/format/diff.h"
 #include "userspace/format/format.h"
 #include "userspace/format/text.h"
 #include "userspace/format/value.h"
@@ -51,7 +54,9 @@ void JoinTrailingNumber(std::string& stack) {
   if (stack.find_first_not_of("0123456789.", space + 1) == std::string::npos) stack[space] = '_';
 }
 
-std::string FoldedStack(const std::vector<std::string>& frames, const ProfileSample& sample,
+// `sample`: a ProfileSample, or another that has its comm, frames and reason.
+template <typename Sample>
+std::string FoldedStack(const std::vector<std::string>& frames, const Sample& sample,
                         bool reason_root) {
   std::string reason;
   if (!sample.reason.empty()) reason = ";[" + FoldedName(sample.reason) + "]";
@@ -102,6 +107,31 @@ std::string Folded(const Profile& profile, const EventProfile& event) {
   // With the numbers the order can differ ("f 5" is after "f $x 5", "f" before "f $x"). `LC_ALL=C
   // sort -c` shall agree.
   if (!std::is_sorted(lines.begin(), lines.end())) std::sort(lines.begin(), lines.end());
+  std::string out;
+  for (const std::string& line : lines) out += line;
+  return out;
+}
+
+std::string FoldedDiff(const Comparison& comparison, const EventComparison& event) {
+  std::vector<std::string> frames;
+  frames.reserve(comparison.frames.size());
+  for (const ProfileFrame& frame : comparison.frames) frames.push_back(FoldedFrame(frame));
+  std::map<std::string, std::pair<double, double>> sums;
+  for (const StackChange& change : event.changes) {
+    auto& [before, after] = sums[FoldedStack(frames, change, false)];
+    before += change.values.front();
+    after += change.values.back();
+  }
+  const auto rounded = [&event](double value) {
+    return FoldedValue(std::llround(std::min(value, 9e18)), event.column);
+  };
+  std::vector<std::string> lines;
+  for (const auto& [stack, sum] : sums) {
+    const int64_t before = rounded(sum.first), after = rounded(sum.second);
+    if (before == 0 && after == 0) continue;
+    lines.push_back(stack + ' ' + std::to_string(before) + ' ' + std::to_string(after) + '\n');
+  }
+  std::sort(lines.begin(), lines.end());
   std::string out;
   for (const std::string& line : lines) out += line;
   return out;

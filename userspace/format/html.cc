@@ -10,6 +10,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -141,6 +142,7 @@ struct TableRow {
   std::string place;  // "file:line", empty when unknown or not the same for all
   std::optional<int64_t> value;
   std::optional<int64_t> count;
+  bool never_ran = false;  // outside the shares of the rest
 };
 
 std::string PlaceOf(const ProfileFrame& frame) {
@@ -150,18 +152,19 @@ std::string PlaceOf(const ProfileFrame& frame) {
 
 // The heaviest pairs of reason and site, at most kTableRows, heaviest first; equal ones by name.
 std::vector<TableRow> HeaviestRows(const Profile& profile, const EventProfile& event) {
-  std::map<std::pair<std::string, std::string>, TableRow> sums;
+  std::map<std::tuple<std::string, std::string, bool>, TableRow> sums;
   const std::optional<size_t> count_column = CountColumn(event);
   for (const ProfileSample& sample : event.samples) {
     const std::optional<uint32_t> site = SiteOfWait(profile.frames, sample.frames, sample.own_from);
     const std::string name = site ? profile.frames[*site].name : sample.comm;
     const std::string place = site ? PlaceOf(profile.frames[*site]) : "";
-    const auto [it, added] = sums.try_emplace({sample.reason, name});
+    const auto [it, added] = sums.try_emplace({sample.reason, name, sample.never_ran});
     TableRow& row = it->second;
     if (added) {
       row.reason = sample.reason;
       row.site = name;
       row.place = place;
+      row.never_ran = sample.never_ran;
     } else if (row.place != place) {
       row.place.clear();
     }
@@ -191,6 +194,7 @@ std::string RowHtml(const EventProfile& event, const TableRow& row, int64_t tota
     out += fmt::format("<td class=\"number\">{}</td>",
                        row.count ? ShowValue(*row.count, "count") : "not measured");
   }
+  if (row.never_ran) return out + "<td class=\"share\">never ran</td></tr>\n";
   const double percent =
       total > 0 ? 100.0 * static_cast<double>(value) / static_cast<double>(total) : 0;
   out += fmt::format(
@@ -224,7 +228,11 @@ std::string TableHtml(const Profile& profile, const EventProfile& event, size_t 
   out += fmt::format("<th class=\"number\">{}</th>", ShownHtml(event.columns[0].name));
   if (CountColumn(event)) out += "<th class=\"number\">count</th>";
   out += "<th>Share</th></tr></thead>\n<tbody>\n";
-  const int64_t total = TotalOf(event, 0).value_or(0);
+  std::optional<int64_t> total_that_ran;
+  for (const ProfileSample& sample : event.samples) {
+    if (!sample.never_ran) total_that_ran = AddValues(total_that_ran, ValueAt(sample, 0));
+  }
+  const int64_t total = total_that_ran.value_or(0);
   for (const TableRow& row : HeaviestRows(profile, event)) out += RowHtml(event, row, total);
   return out + "</tbody></table></div>\n</section>\n";
 }

@@ -73,6 +73,7 @@ void AppendSample(const std::vector<std::string>& frame_texts, const EventProfil
   out += "{\"values\":" + Dump(values);
   out += ",\"reason\":" + Dump(ClipName(sample.reason));
   out += ",\"labels\":" + Dump(Labels(sample));
+  if (!sample.idle.empty()) out += ",\"idle\":" + Dump(sample.idle);
   if (sample.never_ran) out += ",\"never_ran\":true";
   out += ",\"frames\":" + Frames(frame_texts, sample.frames) + "}";
 }
@@ -149,6 +150,53 @@ void AppendHung(const std::vector<std::string>& frame_texts, const Profile& prof
   }
 }
 
+Object CensusObject(const ProfileCensus& of) {
+  const Census& census = of.census;
+  Object reasons = Object::array();
+  for (const Estimate& estimate : census.reasons) {
+    reasons.push_back(Object{{"reason", ClipName(estimate.words)},
+                             {"time_ns", estimate.time_ns},
+                             {"margin_ns", estimate.margin_ns}});
+  }
+  return Object{{"pid", PidOrNull(of.pid)},
+                {"comm", ClipName(of.comm)},
+                {"snapshots", census.ticks},
+                {"period_ns", census.period_ns},
+                {"share", static_cast<double>(census.share_ppm) / 1e6},
+                {"fewest", census.fewest},
+                {"most", census.most},
+                {"looks", census.looks},
+                {"stacks_read", census.stacks_read},
+                {"torn", census.torn},
+                {"unread", census.unread},
+                {"cpu_ns", census.tick_cpu_ns},
+                {"setup_cpu_ns", census.setup_cpu_ns},
+                {"budget", static_cast<double>(census.budget_ppm) / 1e6},
+                {"reasons", std::move(reasons)}};
+}
+
+Object Censuses(const Profile& profile) {
+  Object out = Object::array();
+  for (const ProfileCensus& of : profile.censuses) out.push_back(CensusObject(of));
+  return out;
+}
+
+Object RuntimeHistograms(const Profile& profile) {
+  Object out = Object::array();
+  for (const ProfileHistogram& of : profile.histograms) {
+    const RuntimeHistogram& histogram = of.histogram;
+    out.push_back(Object{{"pid", PidOrNull(of.pid)},
+                         {"comm", ClipName(of.comm)},
+                         {"name", ClipName(histogram.name)},
+                         {"count", histogram.count},
+                         {"total_ns", histogram.total_ns},
+                         {"p50_ns", histogram.p50_ns},
+                         {"p99_ns", histogram.p99_ns},
+                         {"max_ns", histogram.max_ns}});
+  }
+  return out;
+}
+
 Object Notes(const Profile& profile) {
   Object out = Object::array();
   for (const std::string& note : profile.notes) out.push_back(ClipName(note));
@@ -198,7 +246,9 @@ std::string Json(const Profile& profile) {
   out += ",\n\"totals\":" + Dump(Totals(profile));
   out += ",\n\"hung\":[";
   AppendHung(frame_texts, profile, out);
-  out += "],\n\"notes\":" + Dump(Notes(profile));
+  out += "],\n\"censuses\":" + Dump(Censuses(profile));
+  out += ",\n\"runtime\":" + Dump(RuntimeHistograms(profile));
+  out += ",\n\"notes\":" + Dump(Notes(profile));
   out += ",\n\"cost\":" + Dump(CostObject(profile.cost)) + "}\n";
   return out;
 }

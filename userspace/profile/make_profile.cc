@@ -21,6 +21,7 @@
 #include "symbolizer/go_binary.h"
 #include "userspace/profile/address_namer.h"
 #include "userspace/profile/frame_filter.h"
+#include "userspace/profile/idle.h"
 #include "userspace/profile/interner.h"
 #include "userspace/profile/reason.h"
 #include "userspace/profile/stack_order.h"
@@ -48,6 +49,7 @@ struct NamedStack {
   Evidence evidence = 0;
   std::vector<uint32_t> creator;  // SegmentKind::kCreator, and the marker that ends it
   std::optional<uint32_t> go_statement;
+  bool whole = false;  // down to its first frame
 };
 
 class StackNamer {
@@ -62,6 +64,7 @@ class StackNamer {
     size_t addresses = 0;
     for (const Segment& segment : stack.segments) addresses += segment.addresses.size();
     named.frames.reserve(addresses);
+    named.whole = stack.end == StackEnd::kComplete;
     for (const Segment& segment : stack.segments) {  // innermost first
       if (segment.kind == SegmentKind::kMarker) {
         named.frames.push_back(addresses_.Marker(segment.marker));
@@ -183,10 +186,11 @@ struct SampleKey {
   uint32_t labels = 0;
   uint32_t stack = 0;
   uint32_t reason = 0;
+  uint32_t idle = 0;
   bool operator==(const SampleKey&) const = default;
   template <typename H>
   friend H AbslHashValue(H h, const SampleKey& key) {
-    return H::combine(std::move(h), key.comm, key.labels, key.stack, key.reason);
+    return H::combine(std::move(h), key.comm, key.labels, key.stack, key.reason, key.idle);
   }
 };
 
@@ -250,11 +254,14 @@ std::vector<uint32_t> Ranks(const std::deque<T>& values) {
 
 class Builder {
  public:
-  Builder(const Recording& recording, const ProfileOptions& options, const FrameFilter& filter)
+  Builder(const Recording& recording, const ProfileOptions& options, const FrameFilter& filter,
+          const IdleRules& rules)
       : recording_(recording),
         options_(options),
         filter_(filter),
+        rules_(rules),
         addresses_(recording, options.by_address) {
+    idle_.Intern("");
     own_machine_ = recording.machine.empty() || recording.machine == SyscallMachine();
   }
 
@@ -291,6 +298,12 @@ class Builder {
       profile_.totals.push_back({Pid(totals.space), Comm(totals.space), totals.running_ns,
                                  totals.runnable_ns, totals.blocked_ns, totals.unknown_ns,
                                  totals.switches});
+    }
+    for (const Census& census : recording_.censuses) {
+      profile_.censuses.push_back({Pid(census.space), Comm(census.space), census});
+    }
+    for (const RuntimeHistogram& histogram : recording_.histograms) {
+      profile_.histograms.push_back({Pid(histogram.space), Comm(histogram.space), histogram});
     }
     profile_.notes = recording_.notes;
     profile_.mappings = addresses_.mappings();
@@ -360,6 +373,7 @@ class Builder {
     Hidden hidden;
     hidden.event = event.name;
     hidden.why = filter_.Description();
+    std::map<std::string_view, Hidden> idle;  // by rule
     const TimeAndCount columns(event.columns);
     for (const Sample& sample : event.samples) {
       const uint32_t stack = StackIndex(sample.stack);
@@ -370,6 +384,11 @@ class Builder {
         columns.AddTo(hidden, sample);
         continue;
       }
+      key.idle = IdleBy(stack, sample.reason.words);
+      if (key.idle != kNotIdle && !options_.idle) {
+        columns.AddTo(idle[idle_.values()[key.idle]], sample);
+        continue;
+      }
       key.labels = InternLabels(sample);
       key.stack = ShownOf(stack, key, sample);
       auto [it, added] = index.try_emplace(key, pending.size());
@@ -377,11 +396,32 @@ class Builder {
       AddValues(sample.values, pending[it->second].values);
     }
     if (hidden.count > 0 || hidden.time_ns > 0) profile_.hidden.push_back(hidden);
+    for (auto& [rule, by_rule] : idle) {
+      by_rule.event = event.name;
+      by_rule.rule = rule;
+      by_rule.why = fmt::format("idle by design: {}", rule);
+      profile_.hidden.push_back(std::move(by_rule));
+    }
     EventProfile& built = profile_.events.emplace_back();
     built.name = event.name;
     built.columns = event.columns;
     built.mechanism = event.mechanism;
     pending_.push_back(std::move(pending));
+  }
+
+  // Index into idle_ of the rule that explains a goroutine's wait.
+  uint32_t IdleBy(uint32_t stack, const std::string& words) {
+    if (words.empty()) return kNotIdle;
+    auto [it, added] = idle_of_.try_emplace({stack, words_.Intern(words)});
+    if (!added) return it->second;
+    const NamedStack& named = stacks_[stack];
+    std::vector<std::string_view> functions;
+    functions.reserve(named.frames.size());
+    for (auto frame = named.frames.rbegin(); frame != named.frames.rend(); ++frame) {
+      functions.push_back(addresses_.frame(*frame).name);
+    }
+    it->second = idle_.Intern(std::string(rules_.Match(words, functions, named.whole)));
+    return it->second;
   }
 
   // -I and -X look at the whole stack, before --kernel, --user and the folding of idle groups cut
@@ -529,19 +569,20 @@ class Builder {
   void FinishEvent(std::vector<Pending>& pending, const std::deque<ShownStack>& shown,
                    const std::deque<std::vector<uint32_t>>& stacks, const SampleOrder& order,
                    EventProfile& event) {
-    using Place = std::tuple<uint32_t, uint32_t, uint32_t, uint32_t, size_t>;
+    using Place = std::tuple<uint32_t, uint32_t, uint32_t, uint32_t, std::string_view, size_t>;
     std::vector<Place> places;
     places.reserve(pending.size());
     for (size_t i = 0; i < pending.size(); ++i) {
       const SampleKey& key = pending[i].key;
       places.emplace_back(order.comm[key.comm], order.stack[key.stack], order.reason[key.reason],
-                          order.labels[key.labels], i);
+                          order.labels[key.labels], idle_.values()[key.idle], i);
     }
     std::sort(places.begin(), places.end());
     event.samples.reserve(pending.size());
     for (const Place& place : places) {
-      Pending& p = pending[std::get<4>(place)];
+      Pending& p = pending[std::get<5>(place)];
       ProfileSample& sample = event.samples.emplace_back();
+      sample.idle = idle_.values()[p.key.idle];
       sample.comm = comms_.values()[p.key.comm];
       sample.frames = stacks[p.key.stack];
       sample.own_from = shown[p.key.stack].own_from;
@@ -566,6 +607,7 @@ class Builder {
   const Recording& recording_;
   const ProfileOptions& options_;
   const FrameFilter& filter_;
+  const IdleRules& rules_;
   bool own_machine_ = true;  // system call numbers are of our table
   AddressNamer addresses_;
   std::vector<NamedStack> stacks_;  // parallel to Recording::stacks, and one more
@@ -574,10 +616,14 @@ class Builder {
   Interner<std::string> reasons_;
   Interner<Labels> labels_;
   Interner<ShownStack> shown_;
+  static constexpr uint32_t kNotIdle = 0;
+  Interner<std::string> idle_;   // names of rules; kNotIdle is ""
+  Interner<std::string> words_;  // of goroutines' reasons
 
   absl::flat_hash_map<SpaceIndex, uint32_t> comm_of_;
   absl::flat_hash_map<ReasonKey, uint32_t> reason_of_;
   absl::flat_hash_map<std::tuple<uint32_t, bool, bool, uint32_t>, uint32_t> shown_of_;
+  absl::flat_hash_map<std::pair<uint32_t, uint32_t>, uint32_t> idle_of_;  // by stack and words
   Matches stack_matches_;
   Matches frame_matches_;
   Matches reason_matches_;
@@ -592,7 +638,9 @@ class Builder {
 absl::StatusOr<Profile> MakeProfile(const Recording& recording, const ProfileOptions& options) {
   absl::StatusOr<FrameFilter> filter = FrameFilter::Create(options.include, options.exclude);
   if (!filter.ok()) return filter.status();
-  return Builder(recording, options, *filter).Build();
+  absl::StatusOr<IdleRules> rules = IdleRules::BuiltIn();
+  if (!rules.ok()) return rules.status();
+  return Builder(recording, options, *filter, *rules).Build();
 }
 
 }  // namespace stallscope

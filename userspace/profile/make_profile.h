@@ -15,7 +15,9 @@
 namespace stallscope {
 
 struct ProfileOptions {
-  bool idle = false;         // --idle: show Go's idle threads whole instead of one line a group
+  // --idle: show Go's idle threads whole instead of one line a group, and goroutines that are idle
+  // by design (idle.rules).
+  bool idle = false;
   bool reason_root = false;  // --reason-root
   bool kernel_only = false;  // --kernel
   bool user_only = false;    // --user

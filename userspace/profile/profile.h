@@ -59,6 +59,7 @@ struct ProfileSample {
   // With --created-by: the frame of the go statement.
   std::optional<uint32_t> creator;
   bool never_ran = false;  // a goroutine that waited in one wait for all of the recording
+  std::string idle;        // with --idle: the rule by which a goroutine is idle by design
 };
 
 struct EventProfile {
@@ -91,6 +92,20 @@ struct ProfileHungThread {
   std::string reason;            // without brackets
   std::vector<uint32_t> frames;  // as in ProfileSample, never filtered
   bool go_scheduler = false;     // a thread of the Go scheduler: idle by design
+};
+
+// How the sums of one process's goroutines were come by.
+struct ProfileCensus {
+  uint32_t pid = 0;  // 0 when the recording does not say
+  std::string comm;  // of the process
+  Census census;
+};
+
+// What the Go runtime of one process counted by itself.
+struct ProfileHistogram {
+  uint32_t pid = 0;
+  std::string comm;
+  RuntimeHistogram histogram;
 };
 
 // How good the recording's distinct stacks are. Frames are counted once a stack, however often that
@@ -129,6 +144,8 @@ struct Profile {
   Cost cost;
   std::vector<ProfileHungThread> hung;  // sorted by (comm, pid, tid)
   StackCounts stack_counts;
+  std::vector<ProfileCensus> censuses;  // in the order of the recording, as the next
+  std::vector<ProfileHistogram> histograms;
 };
 
 }  // namespace stallscope

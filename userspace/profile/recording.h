@@ -226,6 +226,7 @@ struct Hidden {
   std::string why;
   uint64_t count = 0;
   uint64_t time_ns = 0;
+  std::string rule;  // of idle.rules, where that is why; not in captures, which hide nothing
   bool operator==(const Hidden&) const = default;
 };
 

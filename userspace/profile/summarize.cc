@@ -5,8 +5,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "userspace/profile/reason.h"
@@ -49,6 +51,12 @@ EventSummary SummarizeEvent(const Profile& profile, const EventProfile& event) {
     if (time) *summary.time_ns += ValueOf(sample, *time);
     summary.count += count ? ValueOf(sample, *count) : 1;
     summary.value += ValueOf(sample, 0);
+    if (sample.never_ran) {
+      summary.never_ran_count += count ? ValueOf(sample, *count) : 1;
+      summary.never_ran_time_ns += time ? ValueOf(sample, *time) : 0;
+    } else if (!sample.idle.empty() && time) {
+      summary.idle_time_ns += ValueOf(sample, *time);
+    }
   }
   const ProfileSample* previous = nullptr;  // samples are sorted, those of one line beside another
   for (const ProfileSample& sample : event.samples) {
@@ -64,6 +72,22 @@ EventSummary SummarizeEvent(const Profile& profile, const EventProfile& event) {
     if (loss.event == event.name && loss.dropped) summary.dropped_count += loss.count;
   }
   return summary;
+}
+
+// The estimates of all processes, by reason. They are independent of each other: so their margins
+// add up as squares.
+std::map<std::string, Estimate> AllEstimates(const Profile& profile) {
+  std::map<std::string, Estimate> all;
+  for (const ProfileCensus& of : profile.censuses) {
+    for (const Estimate& estimate : of.census.reasons) {
+      Estimate& sum = all[estimate.words];
+      sum.words = estimate.words;
+      sum.time_ns += estimate.time_ns;
+      sum.margin_ns = static_cast<uint64_t>(
+          std::hypot(static_cast<double>(sum.margin_ns), static_cast<double>(estimate.margin_ns)));
+    }
+  }
+  return all;
 }
 
 // One reason while it is summed up.
@@ -101,7 +125,7 @@ std::vector<HeavyReason> HeaviestReasons(const Profile& profile, const EventProf
   std::map<std::string_view, ReasonSums> by_reason;
   uint64_t whole = 0;
   for (const ProfileSample& sample : event.samples) {
-    if (IsGoSchedulerReason(sample.reason)) continue;
+    if (IsGoSchedulerReason(sample.reason) || sample.never_ran || !sample.idle.empty()) continue;
     const uint64_t value = ValueOf(sample, 0);
     const uint32_t site =
         SiteOfWait(profile.frames, sample.frames, sample.own_from).value_or(kNoSite);
@@ -117,7 +141,51 @@ std::vector<HeavyReason> HeaviestReasons(const Profile& profile, const EventProf
   std::stable_sort(heaviest.begin(), heaviest.end(),
                    [](const HeavyReason& a, const HeavyReason& b) { return a.value > b.value; });
   if (heaviest.size() > limit) heaviest.resize(limit);
+  if (event.name == "goroutine") {
+    const std::map<std::string, Estimate> estimates = AllEstimates(profile);
+    for (HeavyReason& heavy : heaviest) {
+      const auto found = estimates.find(heavy.reason);
+      if (found != estimates.end()) heavy.margin_ns = found->second.margin_ns;
+    }
+  }
   return heaviest;
+}
+
+// Waits that end only when somebody else does something: a lock, a channel, a socket. The words of
+// the Go runtime, of all versions that a census knows.
+bool WaitsForOthers(std::string_view reason) {
+  for (const std::string_view word : {"semacquire", "sync.", "chan ", "select", "IO wait"}) {
+    if (reason.starts_with(word)) return true;
+  }
+  return false;
+}
+
+std::vector<NeverRan> NeverRanIn(const Profile& profile) {
+  std::map<std::tuple<std::string, std::string, uint32_t>, uint64_t> counts;
+  for (const EventProfile& event : profile.events) {
+    const std::optional<size_t> count = FindColumn(event, "count");
+    for (const ProfileSample& sample : event.samples) {
+      if (!sample.never_ran || !sample.idle.empty() || !WaitsForOthers(sample.reason)) continue;
+      const uint32_t site =
+          SiteOfWait(profile.frames, sample.frames, sample.own_from).value_or(kNoSite);
+      counts[{sample.comm, sample.reason, site}] += count ? ValueOf(sample, *count) : 1;
+    }
+  }
+  std::vector<NeverRan> all;
+  for (const auto& [key, count] : counts) {
+    const auto& [comm, reason, site] = key;
+    NeverRan& one = all.emplace_back();
+    one.comm = comm;
+    one.reason = reason;
+    one.count = count;
+    if (site == kNoSite) continue;
+    one.site = profile.frames[site].name;
+    one.file = profile.frames[site].file;
+    one.line = profile.frames[site].line;
+  }
+  std::stable_sort(all.begin(), all.end(),
+                   [](const NeverRan& a, const NeverRan& b) { return a.count > b.count; });
+  return all;
 }
 
 uint64_t GoSchedulerTime(const EventProfile& event) {
@@ -220,6 +288,10 @@ std::string Counted(uint64_t count, std::string_view thing) {
   return fmt::format("{} {}{}", ShowCount(count), thing, count == 1 ? "" : "s");
 }
 
+std::string Counted(uint64_t count, std::string_view one, std::string_view several) {
+  return fmt::format("{} {}", ShowCount(count), count == 1 ? one : several);
+}
+
 // "etcd (pid 4242)" for "-p 4242 (etcd)"; other targets as the command line names them.
 std::string ShowTarget(std::string_view target) {
   if (target == "-a") return "every process";
@@ -238,16 +310,23 @@ std::string ShowTarget(std::string_view target) {
 // The screen, line by line: a key in the first column, text in the second.
 class Screen {
  public:
-  explicit Screen(size_t width) : width_(std::max<size_t>(width, 40)) {}
+  // Keys are the names of `events`, and words of ours.
+  Screen(size_t width, const std::vector<EventSummary>& events)
+      : width_(std::max<size_t>(width, 40)) {
+    constexpr size_t kWidestKey = 10;
+    for (const EventSummary& event : events) {
+      key_width_ = std::max(key_width_, std::min(event.name.size(), kWidestKey) + 1);
+    }
+  }
 
   // The columns that a line's text may take.
-  size_t room() const { return width_ - kKeyWidth; }
+  size_t room() const { return width_ - key_width_; }
 
   // Cut to the width; the key of equal lines in a row is printed once.
   void Line(std::string_view key, std::string_view text) {
     const std::string_view shown = key == last_key_ ? std::string_view() : key;
-    text_ +=
-        fmt::format("{:<{}}{}\n", Shorten(shown, kKeyWidth - 1), kKeyWidth, Shorten(text, room()));
+    text_ += fmt::format("{:<{}}{}\n", Shorten(shown, key_width_ - 1), key_width_,
+                         Shorten(text, room()));
     last_key_ = key;
   }
 
@@ -267,7 +346,7 @@ class Screen {
   // What a person copies, or a script looks for: kept whole, however wide.
   void WholeLine(std::string_view key, std::string_view text) {
     const std::string_view shown = key == last_key_ ? std::string_view() : key;
-    text_ += fmt::format("{:<{}}{}\n", shown, kKeyWidth, WithoutControls(text));
+    text_ += fmt::format("{:<{}}{}\n", shown, key_width_, WithoutControls(text));
     last_key_ = key;
   }
 
@@ -284,8 +363,8 @@ class Screen {
   std::string TakeText() { return std::move(text_); }
 
  private:
-  static constexpr size_t kKeyWidth = 9;
   size_t width_;
+  size_t key_width_ = 9;
   std::string last_key_;
   std::string text_;
 };
@@ -298,22 +377,106 @@ void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen)
   for (const EventSummary& event : summary.events) {
     const std::string value =
         event.time_ns ? ShowDuration(*event.time_ns) : ShowValue(event.value, event.unit);
-    screen.Line(event.name, fmt::format("{} in {}, {}", value, Counted(event.count, "wait"),
-                                        Counted(event.stacks, "stack")));
+    std::string never_ran;
+    if (event.never_ran_count > 0) {
+      never_ran = fmt::format("; {} of it never ran", ShowDuration(event.never_ran_time_ns));
+    }
+    screen.Line(event.name, fmt::format("{} in {}, {}{}", value, Counted(event.count, "wait"),
+                                        Counted(event.stacks, "stack"), never_ran));
     screen.Line(event.name, fmt::format("by {}", event.mechanism));
   }
 }
 
+// How often, how many, at what cost: one process in two lines.
+void PrintCensus(const Profile& profile, const ProfileCensus& of, Screen& screen) {
+  const Census& census = of.census;
+  const std::string who =
+      profile.censuses.size() > 1 ? fmt::format("{} {}: ", Shorten(of.comm, 16), of.pid) : "";
+  const double rate = census.period_ns == 0 ? 0 : 1e9 / static_cast<double>(census.period_ns);
+  const std::string part =
+      census.share_ppm >= 1'000'000
+          ? ""
+          : fmt::format(", {} of them each", ShowShare(census.share_ppm / 1e6));
+  screen.Line("census", fmt::format("{}{} at {:.1f} Hz of {}..{} goroutines{}", who,
+                                    Counted(census.ticks, "snapshot"), rate,
+                                    ShowCount(census.fewest), ShowCount(census.most), part));
+  const std::vector<std::string> cost = {
+      fmt::format("CPU {} of a core", ShowShare(Share(census.tick_cpu_ns, profile.duration_ns))),
+      fmt::format("budget {}", ShowShare(census.budget_ppm / 1e6)),
+      fmt::format("set-up {}", ShowDuration(census.setup_cpu_ns)),
+      fmt::format("torn {}", ShowShare(Share(census.torn, census.stacks_read))),
+      fmt::format("unread {}", ShowCount(census.unread))};
+  screen.WrappedLine("census", cost);
+}
+
+void PrintCensuses(const Profile& profile, Screen& screen) {
+  constexpr size_t kMost = 1;
+  for (size_t i = 0; i < std::min(profile.censuses.size(), kMost); ++i) {
+    PrintCensus(profile, profile.censuses[i], screen);
+  }
+  if (profile.censuses.size() > kMost) {
+    screen.Line("census", fmt::format("and {}", Counted(profile.censuses.size() - kMost,
+                                                        "more process", "more processes")));
+  }
+  std::vector<Estimate> estimates;
+  for (auto& [words, estimate] : AllEstimates(profile)) estimates.push_back(estimate);
+  if (estimates.empty()) return;
+  std::stable_sort(estimates.begin(), estimates.end(),
+                   [](const Estimate& a, const Estimate& b) { return a.time_ns > b.time_ns; });
+  constexpr size_t kMostReasons = 3;
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < std::min(estimates.size(), kMostReasons); ++i) {
+    parts.push_back(fmt::format("[{}] {} +-{}", Shorten(estimates[i].words, 18),
+                                ShowDuration(estimates[i].time_ns),
+                                ShowDuration(estimates[i].margin_ns)));
+  }
+  if (estimates.size() > kMostReasons) {
+    parts.push_back(fmt::format("{} more (--json)", estimates.size() - kMostReasons));
+  }
+  parts[0] = "at 95%: " + parts[0];
+  screen.WrappedLine("census", parts);
+}
+
+// What idle.rules hid, all of it, and the rules that hid most.
+void PrintHiddenByRules(const Profile& profile, Screen& screen) {
+  uint64_t time_ns = 0;
+  uint64_t count = 0;
+  std::map<std::string, uint64_t> by_rule;
+  for (const Hidden& hidden : profile.hidden) {
+    if (hidden.rule.empty()) continue;
+    time_ns += hidden.time_ns;
+    count += hidden.count;
+    by_rule[hidden.rule] += hidden.count;
+  }
+  if (by_rule.empty()) return;
+  std::vector<std::pair<std::string, uint64_t>> rules(by_rule.begin(), by_rule.end());
+  std::stable_sort(rules.begin(), rules.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  screen.Line("hidden", fmt::format("{} in {} idle by design (--idle shows them):",
+                                    ShowDuration(time_ns), Counted(count, "wait")));
+  constexpr size_t kMostRules = 4;
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < std::min(rules.size(), kMostRules); ++i) {
+    parts.push_back(fmt::format("{} {}", Shorten(rules[i].first, 30), ShowCount(rules[i].second)));
+  }
+  if (rules.size() > kMostRules) {
+    parts.push_back(fmt::format("{}", Counted(rules.size() - kMostRules, "more rule")));
+  }
+  screen.WrappedLine("hidden", parts);
+}
+
 void PrintHidden(const Profile& profile, Screen& screen) {
   constexpr size_t kMostHidden = 2;
-  for (size_t i = 0; i < std::min(profile.hidden.size(), kMostHidden); ++i) {
-    const Hidden& hidden = profile.hidden[i];
+  size_t kinds = 0;
+  for (const Hidden& hidden : profile.hidden) {
+    if (!hidden.rule.empty() || ++kinds > kMostHidden) continue;
     screen.Line("hidden", fmt::format("{} in {} of {}: {}", ShowDuration(hidden.time_ns),
                                       Counted(hidden.count, "wait"), hidden.event, hidden.why));
   }
-  if (profile.hidden.size() > kMostHidden) {
-    screen.Line("hidden", fmt::format("and {} more kinds", profile.hidden.size() - kMostHidden));
+  if (kinds > kMostHidden) {
+    screen.Line("hidden", fmt::format("and {} more kinds", kinds - kMostHidden));
   }
+  PrintHiddenByRules(profile, screen);
 }
 
 // Waits that `event` recorded, shown or not.
@@ -414,13 +577,20 @@ void PrintCost(const Profile& profile, Screen& screen) {
 void PrintHeaviest(const Summary& summary, Screen& screen) {
   const bool several = summary.events.size() > 1;
   size_t widest = 0;
+  bool estimated = false;
   for (const HeavyReason& heavy : summary.heaviest) {
+    estimated |= heavy.margin_ns.has_value();
     widest = std::max(widest, Shorten(heavy.reason, 16).size());
   }
   for (const HeavyReason& heavy : summary.heaviest) {
     std::string text = fmt::format("{:>6} {:>9}  {:<{}}", ShowShare(heavy.share),
                                    ShowValue(heavy.value, heavy.unit),
                                    fmt::format("[{}]", Shorten(heavy.reason, 16)), widest + 2);
+    if (estimated) {
+      const std::string margin =
+          heavy.margin_ns ? "+-" + ShowShare(Share(*heavy.margin_ns, heavy.value)) : "";
+      text += fmt::format(" {:<6}", margin);
+    }
     if (several) text = fmt::format("{:<10}{}", Shorten(heavy.event, 9), text);
     const std::string site =
         heavy.site.empty() ? fmt::format("{}, site unknown", heavy.comm) : heavy.site;
@@ -439,6 +609,65 @@ void PrintIdle(const Summary& summary, Screen& screen) {
     screen.Line("idle", fmt::format("{} of Go's own threads, by design (--idle shows their stacks)",
                                     ShowDuration(summary.go_scheduler_time_ns)));
   }
+  if (summary.idle_time_ns > 0) {
+    screen.Line("idle", fmt::format("{} of goroutines, by design: not among the heaviest",
+                                    ShowDuration(summary.idle_time_ns)));
+  }
+}
+
+void PrintNeverRan(const Summary& summary, Screen& screen) {
+  constexpr size_t kMost = 3;
+  uint64_t others = 0;
+  for (size_t i = 0; i < summary.never_ran.size(); ++i) {
+    const NeverRan& one = summary.never_ran[i];
+    if (i >= kMost) {
+      others += one.count;
+      continue;
+    }
+    std::string place;
+    if (!one.file.empty()) {
+      place = " " + one.file.substr(one.file.rfind('/') + 1);
+      if (one.line > 0) place += fmt::format(":{}", one.line);
+    }
+    const std::string head =
+        fmt::format("{} never ran: [{}]", Counted(one.count, "goroutine"), Shorten(one.reason, 24));
+    place = Shorten(place, 24);
+    const std::string site = one.site.empty() ? one.comm + ", site unknown" : one.site;
+    const std::string where = "at " + Shorten(site, screen.room() - place.size() - 5) + place;
+    // Both whole, on a line each where they do not fit on one.
+    if (head.size() + 1 + where.size() <= screen.room()) {
+      screen.Line("blocked", head + " " + where);
+    } else {
+      screen.Line("blocked", head);
+      screen.Line("blocked", "  " + where);
+    }
+  }
+  if (others > 0) {
+    screen.Line("blocked", fmt::format("and {} that never ran", Counted(others, "more goroutine")));
+  }
+}
+
+// The runtime's own figures, a part a histogram.
+void PrintHistograms(const Profile& profile, Screen& screen) {
+  constexpr size_t kMost = 4;
+  std::vector<std::string> parts;
+  for (const ProfileHistogram& of : profile.histograms) {
+    const RuntimeHistogram& histogram = of.histogram;
+    if (parts.size() == kMost) break;
+    std::string text;
+    if (profile.censuses.size() > 1) text = fmt::format("{} {}: ", Shorten(of.comm, 16), of.pid);
+    text += Shorten(histogram.name, 28);
+    if (histogram.max_ns > 0) {
+      text += fmt::format(" p50 {} p99 {} max {}", ShowDuration(histogram.p50_ns),
+                          ShowDuration(histogram.p99_ns), ShowDuration(histogram.max_ns));
+    } else if (histogram.total_ns > 0) {
+      text += fmt::format(" {} in all", ShowDuration(histogram.total_ns));
+    } else {
+      text += " none";
+    }
+    parts.push_back(std::move(text));
+  }
+  for (const std::string& part : parts) screen.Line("runtime", part);
 }
 
 void PrintHung(const Profile& profile, Screen& screen) {
@@ -494,19 +723,24 @@ Summary Summarize(const Profile& profile, size_t reasons) {
       summary.heaviest.push_back(std::move(heavy));
     }
     summary.go_scheduler_time_ns += GoSchedulerTime(event);
+    summary.idle_time_ns += summary.events.back().idle_time_ns;
   }
+  summary.never_ran = NeverRanIn(profile);
   return summary;
 }
 
 std::string FormatSummary(const Profile& profile, const SummaryOptions& options) {
   const Summary summary = Summarize(profile);
-  Screen screen(options.width);
+  Screen screen(options.width, summary.events);
   PrintEvents(profile, summary, screen);
+  PrintCensuses(profile, screen);
   PrintHidden(profile, screen);
   screen.Blank();
   PrintHeaviest(summary, screen);
   PrintIdle(summary, screen);
+  PrintNeverRan(summary, screen);
   PrintHung(profile, screen);
+  PrintHistograms(profile, screen);
   screen.Blank();
   PrintLosses(profile, summary, screen);
   PrintNotes(profile, screen);
@@ -521,7 +755,7 @@ std::string FormatSummary(const Profile& profile, const SummaryOptions& options)
 
 std::string FormatHiddenAndLost(const Profile& profile, bool idle_folded, size_t width) {
   const Summary summary = Summarize(profile);
-  Screen screen(width);
+  Screen screen(width, summary.events);
   PrintHidden(profile, screen);
   if (idle_folded) PrintIdle(summary, screen);
   const bool lost = std::any_of(profile.losses.begin(), profile.losses.end(),

@@ -23,13 +23,17 @@ struct EventSummary {
   size_t stacks = 0;   // distinct lines that are shown
   uint64_t hidden_time_ns = 0;
   uint64_t hidden_count = 0;
-  uint64_t dropped_count = 0;  // lost: in no sample
+  uint64_t dropped_count = 0;      // lost: in no sample
+  uint64_t never_ran_time_ns = 0;  // of time_ns: goroutines that stood in one wait all the time
+  uint64_t never_ran_count = 0;
+  uint64_t idle_time_ns = 0;  // of time_ns, with --idle: goroutines that are idle by design
   // Lost waits of those seen: dropped / (dropped + shown + hidden).
   double DroppedShare() const;
 };
 
-// A reason and its heaviest site. Threads of the Go scheduler are left out: they wait for work by
-// design.
+// A reason and its heaviest site. Threads of the Go scheduler and goroutines that are idle by
+// design are left out: they wait for work. So are goroutines that never ran, which are listed by
+// themselves.
 struct HeavyReason {
   std::string event;
   std::string reason;  // without brackets
@@ -37,14 +41,30 @@ struct HeavyReason {
   std::string comm;    // of that part
   uint64_t value = 0;  // of the reason in the event's first column
   std::string unit;
-  double share = 0;       // of what the event shows outside the Go scheduler's threads, 0 to 1
+  double share = 0;       // of what the event shows but for what is left out, 0 to 1
   double site_share = 0;  // of `value`, the part at `site`
+  // +- at 95 % of the reason, where it was estimated. That of the goroutines that are hidden or
+  // never ran is in it too.
+  std::optional<uint64_t> margin_ns;
+};
+
+// Goroutines that never ran during the recording, in a wait for a lock, a channel or a socket that
+// no rule of idle.rules explains: equal ones together.
+struct NeverRan {
+  std::string comm;
+  std::string reason;  // without brackets
+  std::string site;    // empty when no user frame has a name
+  std::string file;    // of the site; empty when unknown
+  uint32_t line = 0;
+  uint64_t count = 0;  // goroutines
 };
 
 struct Summary {
   std::vector<EventSummary> events;
   std::vector<HeavyReason> heaviest;  // of each event, heaviest first
+  std::vector<NeverRan> never_ran;    // most first
   uint64_t go_scheduler_time_ns = 0;  // time of Go's own threads, in all events
+  uint64_t idle_time_ns = 0;          // with --idle: of goroutines that are idle by design
   StackCounts stacks;
 };
 
@@ -58,8 +78,8 @@ struct SummaryOptions {
 };
 
 // Plain text without escape sequences, lines of `width` columns (a warning may take two rows), each
-// ending in a newline: some 20 of them, and never more than 28. Names from the target hold no
-// control characters in it.
+// ending in a newline: some 20 of them, and never more than 28, or 44 with goroutines. Names from
+// the target hold no control characters in it.
 std::string FormatSummary(const Profile& profile, const SummaryOptions& options);
 
 // Its lines of what is not in the picture: what -I and -X hid, Go's own threads where they are
