@@ -82,6 +82,8 @@ TEST(FindGoroutineList, BeforeTheStart) {
   EXPECT_EQ(runtime.Find().status().code(), absl::StatusCode::kFailedPrecondition);
   runtime.symbols = {kAllgs, kAllgptr, kAllglen, kSched};
   EXPECT_EQ(runtime.Find().status().code(), absl::StatusCode::kFailedPrecondition);
+  runtime.code.allgadd.static_addresses = {kText};
+  EXPECT_EQ(runtime.Find().status().code(), absl::StatusCode::kFailedPrecondition) << "a plugin";
 }
 
 TEST(FindGoroutineList, WhatOnlyOneOfTheTwoFunctionsWorksOnIsNotBelieved) {

@@ -78,6 +78,11 @@ const CodeFacts& Appender(const GoRuntimeCode& code) {
 
 absl::StatusOr<GoroutineList> ListBySymbols(const GoRuntimeCode& code,
                                             const GoRuntimeSymbols& symbols, const Memory& memory) {
+  // A plugin has variables and never uses them: its code works on those of the program.
+  const Candidate candidate = {symbols.allgs, {symbols.allglen, symbols.allgptr}};
+  uint64_t length = 0;
+  if (Agrees(candidate, memory, &length) && length == 0)
+    return absl::FailedPreconditionError("this runtime has not started");
   for (const CodeFacts* facts : {&Appender(code), &code.for_each_g}) {
     const std::vector<uint64_t>& named = facts->static_addresses;
     if (named.empty()) continue;
@@ -88,7 +93,7 @@ absl::StatusOr<GoroutineList> ListBySymbols(const GoRuntimeCode& code,
                       symbols.allglen, symbols.allgptr));
     }
   }
-  return Believe({symbols.allgs, {symbols.allglen, symbols.allgptr}}, memory);
+  return Believe(candidate, memory);
 }
 
 // Of what allgadd works on: a slice, and among what forEachGRace reads too a word that equals its
