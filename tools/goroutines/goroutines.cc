@@ -62,7 +62,9 @@ void PrintStack(const GoStack& stack, const LiveSpace& space) {
           !frame.wrapper || symbolizer::GoShowsWrapper(has_callee ? &callee : nullptr);
       callee = frame;
       has_callee = true;
-      if (shown) fmt::print("{}\n\t{}:{}\n", frame.function, frame.file, frame.line);
+      if (!shown) continue;
+      fmt::print("{}({})\n\t{}:{}\n", frame.function, frame.inlined ? "..." : "", frame.file,
+                 frame.line);
     }
   }
   if (stack.end != StackEnd::kComplete) {
@@ -78,7 +80,8 @@ void PrintLabels(const GoLabels& labels) {
 
 void PrintGoroutine(const Goroutine& goroutine, const GoroutineCensus& census,
                     const LiveSpace& space, bool labels) {
-  fmt::print("goroutine {} [{}]:\n", goroutine.id, StateOf(goroutine, census.runtime()));
+  fmt::print("goroutine {} [{}{}]:\n", goroutine.id, StateOf(goroutine, census.runtime()),
+             goroutine.locked_thread != 0 ? ", locked to thread" : "");
   if (goroutine.stack != kNoGoStack) PrintStack(census.stack(goroutine.stack), space);
   if (goroutine.unread) fmt::print("[the stack could not be read in one piece]\n");
   const auto creator = space.Lookup(goroutine.created_at, true);
