@@ -218,10 +218,11 @@ class Recorder {
     start_ns_ = Now(CLOCK_MONOTONIC);
     if (Records("goroutine")) {
       if (auto status = AttachToGoroutines(); !status.ok()) return status;
+      if (goroutines_ && goroutines_->start_ns()) start_ns_ = goroutines_->start_ns();
     }
     if (Records("offcpu")) {
       if (auto status = AttachToThreads(); !status.ok()) return status;
-      start_ns_ = offcpu_->start_mono_ns();
+      if (!goroutines_) start_ns_ = offcpu_->start_mono_ns();
     }
     if (!cost_) cost_.emplace(std::vector<int>());
     if (child_) {
@@ -243,6 +244,7 @@ class Recorder {
   // Where none of them can be read and the user named no event, their threads are recorded.
   absl::Status AttachToGoroutines() {
     GoroutineWaitsOptions census;
+    census.duration_ns = DurationNs();
     census.budget = options_.budget / static_cast<double>(std::max<size_t>(go_.size(), 1));
     goroutines_.emplace(&modules_, census);
     if (child_) return absl::OkStatus();

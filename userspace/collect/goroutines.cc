@@ -56,6 +56,15 @@ absl::Status Goroutines::Open(Program* program) {
   return absl::OkStatus();
 }
 
+uint64_t Goroutines::start_ns() const {
+  uint64_t start_ns = 0;
+  for (const Program& program : programs_) {
+    if (!program.waits) continue;
+    start_ns = start_ns ? std::min(start_ns, program.waits->start_ns()) : program.waits->start_ns();
+  }
+  return start_ns;
+}
+
 uint64_t Goroutines::due_ns() const {
   uint64_t due_ns = std::numeric_limits<uint64_t>::max();
   for (const Program& program : programs_) {

@@ -34,6 +34,8 @@ class Goroutines {
   // The process is to become a program by its next exec.
   void Expect(uint32_t pid);
 
+  // When the first of the censuses began, CLOCK_MONOTONIC; 0: none has.
+  uint64_t start_ns() const;
   bool empty() const { return programs_.empty(); }
   // When Tick() is to be called next, CLOCK_MONOTONIC.
   uint64_t due_ns() const;

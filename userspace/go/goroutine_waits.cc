@@ -62,8 +62,9 @@ absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
   for (Runtime& runtime : self->runtimes_) {
     runtime.counts_at_start = ReadRuntimeCounts(runtime.census->runtime(), self->space_->memory());
   }
-  self->plan_ = std::make_unique<TickPlan>(self->start_ns_, options.deadline_ns, options.budget,
-                                           self->options_.seed);
+  const uint64_t deadline_ns = options.duration_ns ? self->start_ns_ + options.duration_ns : 0;
+  self->plan_ =
+      std::make_unique<TickPlan>(self->start_ns_, deadline_ns, options.budget, self->options_.seed);
   self->plan_->Expect(cpu_after - second);
   self->setup_cpu_ns_ = cpu_after - cpu_before;
   return self;

@@ -23,7 +23,7 @@ namespace stallscope {
 
 struct GoroutineWaitsOptions {
   double budget = 0.01;      // CPU time of the snapshots over wall time
-  uint64_t deadline_ns = 0;  // CLOCK_MONOTONIC; 0: none
+  uint64_t duration_ns = 0;  // from the start on; 0: until it is stopped
   uint64_t seed = 0;         // of the times of the snapshots; 0: a random one
 };
 
