@@ -342,7 +342,7 @@ TEST(FormatSummary, ACensusOfAHostileTargetFitsTheScreen) {
     thread.name = name;
     profile.hung.push_back(thread);
   }
-  ExpectFitsScreen(FormatSummary(profile, {}), 44);
+  ExpectFitsScreen(FormatSummary(profile, {}), 46);
 }
 
 // A hostile target and a bad night: everything at once, and every name is long and full of escapes.

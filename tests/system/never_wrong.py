@@ -125,7 +125,7 @@ def check_version(version, root):
     biased = not check_bias(result, before, after)
     census = g.census_of(result)
     turns = (after["turns"] - before["turns"]) / ((after["now"] - before["now"]) / 1e9)
-    print(f"  Go {version}: {census['looks']} looks at {census['most']} goroutines in {census['ticks']} snapshots,"
+    print(f"  Go {version}: {census['looks']} looks at {census['most']} goroutines in {census['snapshots']} snapshots,"
           f" {turns:.0f} turns/s; torn {census['torn']} ({census['torn'] / census['looks']:.4%}), unread {census['unread']}")
     h.print_losses(result)
     for dump in dumps:

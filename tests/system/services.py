@@ -226,7 +226,7 @@ def record_of(pid, count):
     result = h.Result(out, "goroutine")
     census = g.census_of(result)
     print(f"  the ticks took {census['tick_cpu_ns'] / result.raw['duration_ns']:.2%} of a core, a snapshot each"
-          f" {census['period_ns'] / 1e6:.0f} ms, {census['share_ppm'] / 1e6:.1%} of the goroutines in each", flush=True)
+          f" {census['period_ns'] / 1e6:.0f} ms, {census['share']:.1%} of the goroutines in each", flush=True)
     h.check(census["tick_cpu_ns"] < 0.02 * result.raw["duration_ns"], "the ticks took more than the budget of 1 %")
     return h.within(sum(s.time for s in result.samples), count * result.raw["duration_ns"], 0.05, f"{count} goroutines")
 

@@ -11,6 +11,7 @@
 
 #include "symbolizer/go_binary.h"
 #include "userspace/go/census.h"
+#include "userspace/profile/idle.h"
 
 namespace stallscope {
 namespace {
@@ -50,6 +51,27 @@ ProfileFrame FrameOf(const symbolizer::Frame& from) {
   frame.inlined = from.inlined;
   return frame;
 }
+
+// Which goroutines are idle by design.
+class Idle {
+ public:
+  explicit Idle(const IdleRules* rules) : rules_(rules) {}
+
+  const std::string& RuleOf(const Goroutine& goroutine, const DumpEntry& entry, bool whole) {
+    auto [it, added] = rule_of_.try_emplace({goroutine.stack, entry.reason});
+    if (!added || !rules_ || goroutine.stack == kNoGoStack) return it->second;
+    std::vector<std::string_view> functions;
+    for (auto frame = entry.frames.rbegin(); frame != entry.frames.rend(); ++frame)
+      functions.push_back(frame->name);
+    const std::string_view reason = entry.reason.empty() ? entry.state : entry.reason;
+    it->second = std::string(rules_->Match(reason, functions, whole));
+    return it->second;
+  }
+
+ private:
+  const IdleRules* rules_;  // null: none can be had
+  std::map<std::pair<GoStackIndex, std::string>, std::string> rule_of_;
+};
 
 // Names of one runtime's stacks and creation sites, each made once.
 class Names {
@@ -125,7 +147,7 @@ class WaitTimes {
 };
 
 DumpEntry EntryOf(const Goroutine& goroutine, const GoroutineCensus& census, const WaitTimes& times,
-                  Names& names) {
+                  Names& names, Idle& idle) {
   DumpEntry entry;
   entry.id = goroutine.id;
   entry.state = StateName(goroutine.status);
@@ -140,6 +162,8 @@ DumpEntry EntryOf(const Goroutine& goroutine, const GoroutineCensus& census, con
   entry.locked = goroutine.locked_thread != 0;
   if (goroutine.stack != kNoGoStack) {
     entry.frames = names.Stack(goroutine.stack);
+    const bool whole = census.stack(goroutine.stack).end == StackEnd::kComplete;
+    entry.idle = idle.RuleOf(goroutine, entry, whole);
   } else {
     entry.no_stack = goroutine.unread ? "it moved while it was read" : "it runs";
   }
@@ -167,6 +191,7 @@ absl::StatusOr<Dump> DumpGoroutines(const LiveSpace& space) {
   std::vector<RefusedGoModule> refused;
   auto runtimes = FindGoRuntimes(space, &refused);
   if (!runtimes.ok()) return runtimes.status();
+  const auto rules = IdleRules::BuiltIn();
   Dump dump;
   dump.taken_unix_ns = static_cast<int64_t>(Now(CLOCK_REALTIME));
   for (const GoRuntime& runtime : *runtimes) {
@@ -178,9 +203,10 @@ absl::StatusOr<Dump> DumpGoroutines(const LiveSpace& space) {
     if (auto status = (*census)->Take(1, &snapshot); !status.ok()) return status;
     dump.took_ns += Now(CLOCK_MONOTONIC) - before_ns;
     Names names(space, **census);
+    Idle idle(rules.ok() ? &*rules : nullptr);
     const WaitTimes times(snapshot.goroutines, snapshot.time_ns);
     for (const Goroutine& goroutine : snapshot.goroutines)
-      dump.entries.push_back(EntryOf(goroutine, **census, times, names));
+      dump.entries.push_back(EntryOf(goroutine, **census, times, names, idle));
     AddNotes((*census)->counters(), &dump);
     if (runtimes->size() > 1)
       dump.notes.push_back(fmt::format("{} goroutines are of {} ({})", snapshot.goroutines.size(),

@@ -78,7 +78,7 @@ struct SummaryOptions {
 };
 
 // Plain text without escape sequences, lines of `width` columns (a warning may take two rows), each
-// ending in a newline: some 20 of them, and never more than 28, or 44 with goroutines. Names from
+// ending in a newline: some 20 of them, and never more than 28, or 46 with goroutines. Names from
 // the target hold no control characters in it.
 std::string FormatSummary(const Profile& profile, const SummaryOptions& options);
 
