@@ -20,6 +20,7 @@ import time
 import goroutines as g
 import harness as h
 
+SHORT = os.environ.get("STALLSCOPE_SHORT") == "1"
 SECONDS = 30          # no dump takes longer
 MOST_RSS = 1 << 30    # bytes
 GONE = 4              # exit code: the target is gone or does not fit
@@ -195,7 +196,7 @@ def grows():
     print(f"  {got / 1e9:.0f} s of goroutines, {least / 1e9:.0f} to {most / 1e9:.0f} are right")
     h.check(census["most"] >= 100_000, f"saw at most {census['most']} goroutines")
     h.check(0.9 * least <= got <= 1.1 * most, "the sum is wrong")
-    share = census["tick_cpu_ns"] / result.raw["duration_ns"]
+    share = census["cpu_ns"] / result.raw["duration_ns"]
     h.check(share < 0.03, f"the ticks took {share:.1%} of a core; the budget is 1 %")
 
 
@@ -203,7 +204,7 @@ def grows():
 
 def two_runtimes():
     need_commands()
-    for version, root in g.toolchains():
+    for version, root in ([g.newest_toolchain()] if SHORT else g.toolchains()):
         library = h.build_go("shared_runtime", version, root, cgo=True, flags=("-buildmode=c-shared",))
         host = h.Program(h.build_go("runtime_host", version, root, cgo=True), library, 5).ready()
         folder = h.scratch()
