@@ -220,7 +220,7 @@ class Tracer:
 
 
 def stallscope(pid, folder):
-    return "stallscope", [STALLSCOPE, "record", "-p", pid, "-d", "0", "-o", folder / "bench.folded"], rb"(?m)^recording"
+    return "stallscope", [STALLSCOPE, "record", "-p", pid, "-e", "offcpu", "-d", "0", "-o", folder / "bench.folded"], rb"(?m)^recording"
 
 
 def peers(pid):

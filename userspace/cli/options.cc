@@ -218,7 +218,6 @@ void AddFlag(CLI::App& app, const std::string& name, bool& into) {
 void AddView(CLI::App& app, ProfileOptions& view) {
   AddFlag(app, "--idle", view.idle);
   AddFlag(app, "--reason-root", view.reason_root);
-  AddFlag(app, "--peers", view.peers);
   AddFlag(app, "--created-by", view.created_by);
   AddFlag(app, "--kernel", view.kernel_only);
   AddFlag(app, "--user", view.user_only);
@@ -478,6 +477,7 @@ absl::StatusOr<Command> ParseConvert(const std::vector<std::string>& words) {
   AddRepeatable(app, "-o,--output", paths);
   AddSingle(app, "-f,--format", format);
   AddView(app, options.view);
+  AddFlag(app, "--peers", options.view.peers);
   AddFlag(app, "--resymbolize", options.resymbolize);
   AddFlag(app, "-q,--quiet", options.quiet);
   if (auto status = Split(app, "convert", words); !status.ok()) return status;
@@ -646,8 +646,9 @@ output:
   -f FORMAT            folded, html, json, pprof or raw, for a file without such an ending
   -I RE, -X RE         keep, or drop, stacks with a frame that matches; repeatable
   --kernel, --user     kernel frames only, or user frames only
-  --idle               show Go's idle threads whole, not one line a group
+  --idle               show what is idle by design too: goroutines, and Go's idle threads whole
   --reason-root        the reason of the wait at the root instead of the leaf
+  --created-by         where a goroutine was started, as its root frames
   --json               the summary as one JSON object on stdout
   --strict             exit 5 when over 1 % of an event was lost
   -q, -v               say less; say more

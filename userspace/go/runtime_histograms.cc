@@ -10,7 +10,7 @@ namespace {
 constexpr int kMinBits = 8;
 
 // One transition in eight is measured (gTrackingPeriod).
-constexpr char kTimeToRun[] = "ready to running, one in eight";
+constexpr char kTimeToRun[] = "run queue (1 in 8)";
 
 uint64_t Difference(uint64_t after, uint64_t before) { return after > before ? after - before : 0; }
 
@@ -70,13 +70,13 @@ std::vector<RuntimeHistogram> Between(const RuntimeCounts& before, const Runtime
   const TimeHistogram shape(go_minor);
   std::vector<RuntimeHistogram> histograms = {
       Summarized(kTimeToRun, before.time_to_run, after.time_to_run, shape),
-      Summarized("world stopped for GC", before.stopped_for_gc, after.stopped_for_gc, shape),
-      Summarized("world stopped for other reasons", before.stopped_for_other,
+      Summarized("stopped for GC", before.stopped_for_gc, after.stopped_for_gc, shape),
+      Summarized("stopped otherwise", before.stopped_for_other,
                  after.stopped_for_other, shape),
   };
   if (before.mutex_wait_ns && after.mutex_wait_ns) {
     RuntimeHistogram mutex;
-    mutex.name = "waits for sync mutexes, sum";
+    mutex.name = "mutex waits";
     mutex.total_ns = Difference(*after.mutex_wait_ns, *before.mutex_wait_ns);
     histograms.push_back(std::move(mutex));
   }
