@@ -89,11 +89,12 @@ TEST_F(LayoutWindowsTest, OneReadingASecond) {
 TEST_F(LayoutWindowsTest, TheWindowOfAReplacementBelongsToNeitherSide) {
   for (int i = 0; i < 10; ++i) Drain(20);
   next_ = LayoutReading::kReplaced;
-  Drain(21);  // right after the reading: some of it is older
+  Drain(21);  // drained before the reading
+  Drain(22);  // drained after it: some of it is older
   EXPECT_EQ(booked_, (Booked{{{1, 20}, 50}}));
-  for (int i = 0; i < 9; ++i) Drain(22);
+  for (int i = 0; i < 8; ++i) Drain(23);
   Read();
-  EXPECT_EQ(booked_, (Booked{{{1, 20}, 50}, {{1, 21}, 5}, {{2, 22}, 45}}));
+  EXPECT_EQ(booked_, (Booked{{{1, 20}, 50}, {{1, 21}, 5}, {{1, 22}, 5}, {{2, 23}, 40}}));
   EXPECT_EQ(unsure_, std::optional<SpaceIndex>(1));
 }
 

@@ -102,7 +102,9 @@ void LayoutWindows::Add(SpaceIndex space, const sample_key& key, const sample_va
   window.last_sample_ns = clock_();
   // It was read when it was opened, just now.
   if (is_new) window.due_ns = window.last_sample_ns + kInterval;
-  const bool straddles = window.unsure && window.replaced_at == drain_;
+  // What this drain brings was taken before the reading, and what the next one brings may have come
+  // between the two.
+  const bool straddles = window.unsure && drain_ - window.replaced_at <= 1;
   const std::string bytes(reinterpret_cast<const char*>(&key), sizeof(key));
   auto& [kept, sum] = (straddles ? window.straddling : window.waiting)
                           .try_emplace(bytes, key, sample_value())

@@ -46,8 +46,8 @@ class LayoutWindows {
   using Sums = absl::flat_hash_map<std::string, std::pair<sample_key, sample_value>>;
   struct Window {
     Sums waiting;
-    // What was drained right after a reading that found a replacement: it may come from before it,
-    // and so belongs to `unsure` at best.
+    // What was drained around a reading that found a replacement, or right after it: it may come
+    // from before the replacement, and so belongs to `unsure` at best.
     Sums straddling;
     std::optional<SpaceIndex> unsure;
     uint64_t due_ns = 0, last_sample_ns = 0;
