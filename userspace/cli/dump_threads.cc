@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <string>
 
@@ -66,14 +67,26 @@ absl::StatusOr<Dump> DumpThreads(const Target& target) {
   Dump dump;
   dump.taken_unix_ns = static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
   dump.took_ns = recording->duration_ns;
+  std::map<std::vector<uint32_t>, uint32_t> known;
+  const auto stack_of = [&](const std::vector<uint32_t>& frames) {
+    const auto [it, added] = known.try_emplace(frames, dump.stacks.size());
+    if (added) {
+      auto& named = dump.stacks.emplace_back();
+      for (const uint32_t frame : frames) named.push_back(profile->frames[frame]);
+    }
+    return it->second;
+  };
   for (const ProfileHungThread& thread : profile->hung) {
     DumpEntry& entry = dump.entries.emplace_back();
     entry.id = thread.tid;
     entry.name = thread.name;
     entry.state = "blocked";
     entry.reason = thread.reason;
-    for (const uint32_t frame : thread.frames) entry.frames.push_back(profile->frames[frame]);
-    if (entry.frames.empty()) entry.no_stack = "it could not be read";
+    if (thread.frames.empty()) {
+      entry.no_stack = "it could not be read";
+    } else {
+      entry.stack = stack_of(thread.frames);
+    }
     left.erase(thread.tid);
   }
   for (const uint32_t tid : left) {

@@ -2,8 +2,12 @@
 //
 // One goroutine a line, as the samples of a recording are: a document tree of a hundred thousand
 // goroutines would take gigabytes.
+#include <fmt/format.h>
+
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "userspace/format/dump.h"
 #include "userspace/format/json_frame.h"
@@ -18,16 +22,35 @@ std::string Text(const Object& value) {
   return value.dump(-1, ' ', false, Object::error_handler_t::replace);
 }
 
-Object Creator(const DumpEntry& entry) {
-  if (!entry.creator) return nullptr;
-  const ProfileFrame& frame = entry.creator->frame;
+// Without the last member, which is the parent.
+std::string CreatorStart(const ProfileFrame& frame) {
   Object object;
   object["name"] = ClipName(frame.name);
   object["file"] = frame.file.empty() ? Object(nullptr) : Object(ClipName(frame.file));
   object["line"] = frame.line == 0 ? Object(nullptr) : Object(frame.line);
-  object["parent"] = entry.creator->parent == 0 ? Object(nullptr) : Object(entry.creator->parent);
-  return object;
+  std::string text = Text(object);
+  text.pop_back();
+  return text + ",\"parent\":";
 }
+
+std::string Frames(const std::vector<ProfileFrame>& frames) {
+  std::string text = "[";
+  for (size_t i = 0; i < frames.size(); ++i) text += (i ? "," : "") + JsonFrame(frames[i]);
+  return text + "]";
+}
+
+// The same words come again and again.
+class Quoted {
+ public:
+  const std::string& operator()(const std::string& text) {
+    auto [it, added] = known_.try_emplace(text);
+    if (added) it->second = Text(ClipName(text));
+    return it->second;
+  }
+
+ private:
+  std::map<std::string, std::string> known_;
+};
 
 Object Labels(const DumpEntry& entry) {
   Object labels = Object::object();
@@ -39,7 +62,10 @@ Object Labels(const DumpEntry& entry) {
 
 std::string DumpJson(const Dump& dump) {
   const bool threads = dump.go_version.empty();
-  std::map<ProfileFrame, std::string> frame_texts;  // each distinct frame is written once
+  std::vector<std::string> stacks, creators;  // each distinct one is written once
+  for (const auto& frames : dump.stacks) stacks.push_back(Frames(frames));
+  for (const ProfileFrame& frame : dump.creators) creators.push_back(CreatorStart(frame));
+  Quoted quoted;
   std::string out = "{\"version\":" + Text(dump.tool_version);
   out += ",\"target\":" + Text(ClipName(dump.target));
   out += ",\"go_version\":" + (threads ? "null" : Text(dump.go_version));
@@ -53,28 +79,30 @@ std::string DumpJson(const Dump& dump) {
   for (const DumpEntry& entry : dump.entries) {
     out += first ? "\n" : ",\n";
     first = false;
-    out += "{\"id\":" + Text(entry.id);
-    if (threads) out += ",\"name\":" + Text(ClipName(entry.name));
-    out += ",\"state\":" + Text(entry.state);
-    out += ",\"reason\":" + Text(ClipName(entry.reason));
-    out += ",\"at_least_ns\":" +
-           Text(entry.at_least_ns ? Object(*entry.at_least_ns) : Object(nullptr));
+    auto to = std::back_inserter(out);
+    fmt::format_to(to, "{{\"id\":{}", entry.id);
+    if (threads) fmt::format_to(to, ",\"name\":{}", Text(ClipName(entry.name)));
+    fmt::format_to(to, ",\"state\":{},\"reason\":{}", quoted(entry.state), quoted(entry.reason));
+    if (entry.at_least_ns) {
+      fmt::format_to(to, ",\"at_least_ns\":{}", *entry.at_least_ns);
+    } else {
+      out += ",\"at_least_ns\":null";
+    }
     if (entry.locked) out += ",\"locked_to_thread\":true";
-    if (!entry.peer.empty()) out += ",\"peer\":" + Text(ClipName(entry.peer));
-    if (!entry.idle.empty()) out += ",\"idle\":" + Text(entry.idle);
-    if (!entry.no_stack.empty()) out += ",\"no_stack\":" + Text(entry.no_stack);
+    if (!entry.peer.empty()) fmt::format_to(to, ",\"peer\":{}", quoted(entry.peer));
+    if (!entry.idle.empty()) fmt::format_to(to, ",\"idle\":{}", quoted(entry.idle));
+    if (!entry.no_stack.empty()) fmt::format_to(to, ",\"no_stack\":{}", quoted(entry.no_stack));
     if (!threads) {
-      out += ",\"created_by\":" + Text(Creator(entry));
-      out += ",\"labels\":" + Text(Labels(entry));
+      out += ",\"created_by\":";
+      if (entry.creator) {
+        out += creators[*entry.creator];
+        out += entry.parent ? fmt::format("{}}}", entry.parent) : "null}";
+      } else {
+        out += "null";
+      }
+      out += ",\"labels\":" + (entry.labels.empty() ? "{}" : Text(Labels(entry)));
     }
-    out += ",\"frames\":[";
-    for (size_t i = 0; i < entry.frames.size(); ++i) {
-      auto [it, added] = frame_texts.try_emplace(entry.frames[i]);
-      if (added) it->second = JsonFrame(entry.frames[i]);
-      if (i) out += ',';
-      out += it->second;
-    }
-    out += "]}";
+    fmt::format_to(to, ",\"frames\":{}}}", entry.stack ? stacks[*entry.stack] : "[]");
   }
   out += "\n]}\n";
   return out;

@@ -42,15 +42,15 @@ bool IsShown(const ProfileFrame& frame) {
   return first >= 'A' && first <= 'Z';
 }
 
-void AppendFrames(const DumpEntry& entry, std::string_view indent, std::string& out) {
-  auto to = std::back_inserter(out);
-  const bool any = std::any_of(entry.frames.begin(), entry.frames.end(), IsShown);
-  if (entry.frames.empty()) fmt::format_to(to, "{}(no stack: {})\n", indent, entry.no_stack);
-  for (auto frame = entry.frames.rbegin(); frame != entry.frames.rend(); ++frame) {
+std::string Lines(const std::vector<ProfileFrame>& frames, std::string_view indent) {
+  std::string out;
+  const bool any = std::any_of(frames.begin(), frames.end(), IsShown);
+  for (auto frame = frames.rbegin(); frame != frames.rend(); ++frame) {
     if (any && !IsShown(*frame)) continue;
-    fmt::format_to(to, "{}{}\n", indent, PrintableName(frame->name));
-    if (!frame->file.empty()) fmt::format_to(to, "{}    {}\n", indent, Place(*frame));
+    out += fmt::format("{}{}\n", indent, PrintableName(frame->name));
+    if (!frame->file.empty()) out += fmt::format("{}    {}\n", indent, Place(*frame));
   }
+  return out;
 }
 
 void AppendLabels(const DumpEntry& entry, std::string_view indent, std::string& out) {
@@ -63,17 +63,39 @@ void AppendLabels(const DumpEntry& entry, std::string_view indent, std::string& 
   fmt::format_to(std::back_inserter(out), "{}labels: {}\n", indent, text);
 }
 
-void AppendCreator(const DumpEntry& entry, bool with_parent, std::string_view indent,
-                   std::string& out) {
-  if (!entry.creator) return;
-  auto to = std::back_inserter(out);
-  fmt::format_to(to, "{}created by {}", indent, PrintableName(entry.creator->frame.name));
-  if (with_parent && entry.creator->parent)
-    fmt::format_to(to, " in goroutine {}", entry.creator->parent);
-  out += '\n';
-  if (const std::string place = Place(entry.creator->frame); !place.empty())
-    fmt::format_to(to, "{}    {}\n", indent, place);
-}
+// Writes entries, each distinct stack and creator put into words once.
+class Writer {
+ public:
+  Writer(const Dump& dump, std::string_view indent) : dump_(dump), indent_(indent) {
+    for (const auto& frames : dump.stacks) stacks_.push_back(Lines(frames, indent));
+    for (const ProfileFrame& frame : dump.creators) {
+      creators_.push_back(fmt::format("{}created by {}", indent, PrintableName(frame.name)));
+      const std::string place = Place(frame);
+      places_.push_back(place.empty() ? "" : fmt::format("{}    {}\n", indent, place));
+    }
+  }
+
+  void Append(const DumpEntry& entry, bool with_parent, std::string& out) const {
+    auto to = std::back_inserter(out);
+    if (entry.stack) {
+      out += stacks_[*entry.stack];
+    } else {
+      fmt::format_to(to, "{}(no stack: {})\n", indent_, entry.no_stack);
+    }
+    if (entry.creator) {
+      out += creators_[*entry.creator];
+      if (with_parent && entry.parent) fmt::format_to(to, " in goroutine {}", entry.parent);
+      out += '\n';
+      out += places_[*entry.creator];
+    }
+    AppendLabels(entry, indent_, out);
+  }
+
+ private:
+  const Dump& dump_;
+  std::string_view indent_;
+  std::vector<std::string> stacks_, creators_, places_;
+};
 
 std::string Heading(const DumpEntry& entry, bool threads) {
   if (!threads) return fmt::format("goroutine {} {}:\n", entry.id, Brackets(entry, true));
@@ -82,21 +104,18 @@ std::string Heading(const DumpEntry& entry, bool threads) {
 }
 
 void AppendEach(const Dump& dump, const std::vector<const DumpEntry*>& entries, std::string& out) {
+  const Writer writer(dump, "");
   for (const DumpEntry* entry : entries) {
     out += '\n';
     out += Heading(*entry, dump.go_version.empty());
-    AppendFrames(*entry, "", out);
-    AppendCreator(*entry, true, "", out);
-    AppendLabels(*entry, "", out);
+    writer.Append(*entry, true, out);
   }
 }
 
 // What makes two goroutines equal to a reader.
 auto GroupKey(const DumpEntry& entry) {
-  std::optional<ProfileFrame> creator;
-  if (entry.creator) creator = entry.creator->frame;
-  return std::make_tuple(entry.reason, entry.state, entry.peer, entry.locked, entry.frames, creator,
-                         entry.labels);
+  return std::make_tuple(entry.stack, entry.creator, entry.reason, entry.state, entry.peer,
+                         entry.locked, entry.labels);
 }
 
 std::string Ids(const std::vector<const DumpEntry*>& group) {
@@ -118,6 +137,12 @@ std::string Longest(const std::vector<const DumpEntry*>& group) {
                      ShowValue(static_cast<int64_t>(*longest), "ns"));
 }
 
+// "1 thread", "2 goroutines".
+std::string Counted(const Dump& dump, size_t count) {
+  return fmt::format("{} {}{}", Thousands(count), dump.go_version.empty() ? "thread" : "goroutine",
+                     count == 1 ? "" : "s");
+}
+
 void AppendGroups(const Dump& dump, const std::vector<const DumpEntry*>& entries,
                   std::string& out) {
   std::map<decltype(GroupKey(DumpEntry())), std::vector<const DumpEntry*>> by_key;
@@ -125,17 +150,16 @@ void AppendGroups(const Dump& dump, const std::vector<const DumpEntry*>& entries
   std::vector<const std::vector<const DumpEntry*>*> groups;
   groups.reserve(by_key.size());
   for (const auto& [key, group] : by_key) groups.push_back(&group);
-  std::stable_sort(groups.begin(), groups.end(),
-                   [](const auto* a, const auto* b) { return a->size() > b->size(); });
-  const char* what = dump.go_version.empty() ? "thread" : "goroutine";
+  std::stable_sort(groups.begin(), groups.end(), [](const auto* a, const auto* b) {
+    return a->size() != b->size() ? a->size() > b->size() : a->front()->id < b->front()->id;
+  });
+  const Writer writer(dump, "  ");
   for (const auto* group : groups) {
     const DumpEntry& one = *group->front();
-    fmt::format_to(std::back_inserter(out), "\n{} {}{} {}{}  ({} {})\n", Thousands(group->size()),
-                   what, group->size() == 1 ? "" : "s", Brackets(one, false), Longest(*group),
-                   dump.go_version.empty() ? "tid" : "id", Ids(*group));
-    AppendFrames(one, "  ", out);
-    AppendCreator(one, group->size() == 1, "  ", out);
-    AppendLabels(one, "  ", out);
+    fmt::format_to(std::back_inserter(out), "\n{} {}{}  ({} {})\n", Counted(dump, group->size()),
+                   Brackets(one, false), Longest(*group), dump.go_version.empty() ? "tid" : "id",
+                   Ids(*group));
+    writer.Append(one, group->size() == 1, out);
   }
 }
 
@@ -168,11 +192,10 @@ void AppendIdle(const Dump& dump, std::string& out) {
 
 std::string DumpText(const Dump& dump, const DumpTextOptions& options) {
   const bool threads = dump.go_version.empty();
-  std::string out =
-      fmt::format("{}{}{}: {} {}{}{}, read in {}\n", PrintableName(dump.target),
-                  threads ? "" : ", ", dump.go_version, Thousands(dump.entries.size()),
-                  threads ? "threads" : "goroutines", dump.entries.empty() ? "" : ": ",
-                  States(dump), ShowValue(static_cast<int64_t>(dump.took_ns), "ns"));
+  std::string out = fmt::format(
+      "{}{}{}: {}{}{}, read in {}\n", PrintableName(dump.target), threads ? "" : ", ",
+      dump.go_version, Counted(dump, dump.entries.size()), dump.entries.empty() ? "" : ": ",
+      States(dump), ShowValue(static_cast<int64_t>(dump.took_ns), "ns"));
   for (const std::string& note : dump.notes) out += PrintableName(note) + "\n";
   std::vector<const DumpEntry*> entries;
   for (const DumpEntry& entry : dump.entries) {

@@ -35,7 +35,7 @@ struct Goroutine {
   bool since_first_take = false;  // in the very wait in which the first snapshot saw it
   // Its stack could not be read in one piece: `stack` is kNoGoStack, the rest is right.
   bool unread = false;
-  uint64_t sp = 0, pc = 0;          // where it will go on, or where it entered the system call
+  uint64_t sp = 0, pc = 0;  // where it will go on, or where it entered the system call
   // Start of the mark termination of the collection before the one that first found it waiting, on
   // CLOCK_MONOTONIC; 0: none has.
   uint64_t wait_since = 0;

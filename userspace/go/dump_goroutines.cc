@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "symbolizer/go_binary.h"
@@ -57,54 +58,70 @@ class Idle {
  public:
   explicit Idle(const IdleRules* rules) : rules_(rules) {}
 
-  const std::string& RuleOf(const Goroutine& goroutine, const DumpEntry& entry, bool whole) {
-    auto [it, added] = rule_of_.try_emplace({goroutine.stack, entry.reason});
-    if (!added || !rules_ || goroutine.stack == kNoGoStack) return it->second;
+  // `frames`: of the entry's stack. `whole`: they lead to its outermost function.
+  const std::string& RuleOf(const DumpEntry& entry, const std::vector<ProfileFrame>& frames,
+                            bool whole) {
+    const std::string& reason = entry.reason.empty() ? entry.state : entry.reason;
+    auto [it, added] = rule_of_.try_emplace({*entry.stack, whole, reason});
+    if (!added || !rules_) return it->second;
     std::vector<std::string_view> functions;
-    for (auto frame = entry.frames.rbegin(); frame != entry.frames.rend(); ++frame)
+    for (auto frame = frames.rbegin(); frame != frames.rend(); ++frame)
       functions.push_back(frame->name);
-    const std::string_view reason = entry.reason.empty() ? entry.state : entry.reason;
     it->second = std::string(rules_->Match(reason, functions, whole));
     return it->second;
   }
 
  private:
   const IdleRules* rules_;  // null: none can be had
-  std::map<std::pair<GoStackIndex, std::string>, std::string> rule_of_;
+  std::map<std::tuple<uint32_t, bool, std::string>, std::string> rule_of_;
 };
 
-// Names of one runtime's stacks and creation sites, each made once.
+// Names of one runtime's stacks and creation sites, each made once and put into the dump.
 class Names {
  public:
-  Names(const LiveSpace& space, const GoroutineCensus& census) : space_(space), census_(census) {}
+  Names(const LiveSpace& space, const GoroutineCensus& census, Dump* dump)
+      : space_(space), census_(census), dump_(*dump) {}
 
-  // Root first. Wrappers are left out as Go's own traces leave them out.
-  const std::vector<ProfileFrame>& Stack(GoStackIndex index) {
+  // Index into Dump::stacks; stacks that read alike are one.
+  uint32_t Stack(GoStackIndex index) {
     auto [it, added] = stacks_.try_emplace(index);
     if (!added) return it->second;
-    const symbolizer::Frame* callee = nullptr;
-    for (const StackAddress& address : census_.stack(index).addresses) {
-      const auto& frames = At(address.value, address.is_return);
-      if (frames.empty()) it->second.push_back(Unnamed(address.value));
-      for (const symbolizer::Frame& frame : frames) {
-        if (!frame.wrapper || symbolizer::GoShowsWrapper(callee))
-          it->second.push_back(FrameOf(frame));
-        callee = &frame;
-      }
-    }
-    std::reverse(it->second.begin(), it->second.end());
+    std::vector<ProfileFrame> frames = FramesOf(index);
+    const auto [same, is_new] = stack_of_.try_emplace(frames, dump_.stacks.size());
+    if (is_new) dump_.stacks.push_back(std::move(frames));
+    it->second = same->second;
     return it->second;
   }
 
-  // The function that has the go statement, as Go prints it: not what was inlined there.
-  std::optional<ProfileFrame> Creator(uint64_t created_at) {
+  // The function that has the go statement, as Go prints it: not what was inlined there. Index into
+  // Dump::creators; none for the first goroutine.
+  std::optional<uint32_t> Creator(uint64_t created_at) {
     if (created_at == 0) return std::nullopt;
-    const auto& frames = At(created_at, /*is_return=*/true);
-    if (frames.empty()) return Unnamed(created_at);
-    return FrameOf(frames.front());
+    const auto [it, added] = creators_.try_emplace(created_at, dump_.creators.size());
+    if (added) {
+      const auto& frames = At(created_at, /*is_return=*/true);
+      dump_.creators.push_back(frames.empty() ? Unnamed(created_at) : FrameOf(frames.front()));
+    }
+    return it->second;
   }
 
  private:
+  // Root first. Wrappers are left out as Go's own traces leave them out.
+  std::vector<ProfileFrame> FramesOf(GoStackIndex index) {
+    std::vector<ProfileFrame> named;
+    const symbolizer::Frame* callee = nullptr;
+    for (const StackAddress& address : census_.stack(index).addresses) {
+      const auto& frames = At(address.value, address.is_return);
+      if (frames.empty()) named.push_back(Unnamed(address.value));
+      for (const symbolizer::Frame& frame : frames) {
+        if (!frame.wrapper || symbolizer::GoShowsWrapper(callee)) named.push_back(FrameOf(frame));
+        callee = &frame;
+      }
+    }
+    std::reverse(named.begin(), named.end());
+    return named;
+  }
+
   const std::vector<symbolizer::Frame>& At(uint64_t address, bool is_return) {
     auto [it, added] = frames_.try_emplace({address, is_return});
     if (added) it->second = space_.Lookup(address, is_return);
@@ -120,8 +137,11 @@ class Names {
 
   const LiveSpace& space_;
   const GoroutineCensus& census_;
+  Dump& dump_;
   std::map<std::pair<uint64_t, bool>, std::vector<symbolizer::Frame>> frames_;
-  absl::flat_hash_map<GoStackIndex, std::vector<ProfileFrame>> stacks_;
+  absl::flat_hash_map<GoStackIndex, uint32_t> stacks_;
+  absl::flat_hash_map<uint64_t, uint32_t> creators_;
+  std::map<std::vector<ProfileFrame>, uint32_t> stack_of_;
 };
 
 // A collection that finds a goroutine waiting notes when the one before it ended its marking. The
@@ -147,7 +167,7 @@ class WaitTimes {
 };
 
 DumpEntry EntryOf(const Goroutine& goroutine, const GoroutineCensus& census, const WaitTimes& times,
-                  Names& names, Idle& idle) {
+                  Names& names, Idle& idle, const Dump& dump) {
   DumpEntry entry;
   entry.id = goroutine.id;
   entry.state = StateName(goroutine.status);
@@ -161,15 +181,15 @@ DumpEntry EntryOf(const Goroutine& goroutine, const GoroutineCensus& census, con
   }
   entry.locked = goroutine.locked_thread != 0;
   if (goroutine.stack != kNoGoStack) {
-    entry.frames = names.Stack(goroutine.stack);
+    entry.stack = names.Stack(goroutine.stack);
     const bool whole = census.stack(goroutine.stack).end == StackEnd::kComplete;
-    entry.idle = idle.RuleOf(goroutine, entry, whole);
+    entry.idle = idle.RuleOf(entry, dump.stacks[*entry.stack], whole);
   } else {
     entry.no_stack = goroutine.unread ? "it moved while it was read" : "it runs";
   }
   if (goroutine.label_set != kNoGoLabels) entry.labels = census.labels(goroutine.label_set);
-  if (auto frame = names.Creator(goroutine.created_at))
-    entry.creator = DumpCreator{*std::move(frame), goroutine.parent_id};
+  entry.creator = names.Creator(goroutine.created_at);
+  if (entry.creator) entry.parent = goroutine.parent_id;
   return entry;
 }
 
@@ -202,11 +222,11 @@ absl::StatusOr<Dump> DumpGoroutines(const LiveSpace& space) {
     const uint64_t before_ns = Now(CLOCK_MONOTONIC);
     if (auto status = (*census)->Take(1, &snapshot); !status.ok()) return status;
     dump.took_ns += Now(CLOCK_MONOTONIC) - before_ns;
-    Names names(space, **census);
+    Names names(space, **census, &dump);
     Idle idle(rules.ok() ? &*rules : nullptr);
     const WaitTimes times(snapshot.goroutines, snapshot.time_ns);
     for (const Goroutine& goroutine : snapshot.goroutines)
-      dump.entries.push_back(EntryOf(goroutine, **census, times, names, idle));
+      dump.entries.push_back(EntryOf(goroutine, **census, times, names, idle, dump));
     AddNotes((*census)->counters(), &dump);
     if (runtimes->size() > 1)
       dump.notes.push_back(fmt::format("{} goroutines are of {} ({})", snapshot.goroutines.size(),

@@ -71,8 +71,7 @@ std::vector<RuntimeHistogram> Between(const RuntimeCounts& before, const Runtime
   std::vector<RuntimeHistogram> histograms = {
       Summarized(kTimeToRun, before.time_to_run, after.time_to_run, shape),
       Summarized("stopped for GC", before.stopped_for_gc, after.stopped_for_gc, shape),
-      Summarized("stopped otherwise", before.stopped_for_other,
-                 after.stopped_for_other, shape),
+      Summarized("stopped otherwise", before.stopped_for_other, after.stopped_for_other, shape),
   };
   if (before.mutex_wait_ns && after.mutex_wait_ns) {
     RuntimeHistogram mutex;
