@@ -16,6 +16,7 @@
 #include "userspace/cli/dump.h"
 #include "userspace/cli/list.h"
 #include "userspace/cli/options.h"
+#include "userspace/cli/top.h"
 #include "userspace/cli/version.h"
 #include "userspace/cli/words.h"
 #include "userspace/collect/requirements.h"
@@ -37,6 +38,7 @@ struct Run {
   }
 #endif
   int operator()(const ConvertOptions& options) const { return RunConvert(options); }
+  int operator()(const TopOptions& options) const { return RunTop(options); }
   int operator()(const DumpOptions& options) const { return RunDump(options); }
   int operator()(const DiffOptions& options) const { return RunDiff(options); }
   int operator()(const DoctorOptions& options) const { return RunDoctor(options); }

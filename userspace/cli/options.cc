@@ -20,7 +20,7 @@ namespace stallscope {
 namespace {
 
 const std::vector<std::string>& CommandNames() {
-  static const std::vector<std::string> names = {"record", "dump", "convert",
+  static const std::vector<std::string> names = {"record", "dump", "top",   "convert",
                                                  "diff",   "list", "doctor"};
   return names;
 }
@@ -577,6 +577,48 @@ absl::StatusOr<Command> ParseDiff(const std::vector<std::string>& words) {
   return options;
 }
 
+absl::StatusOr<Command> ParseTop(const std::vector<std::string>& words) {
+  TopOptions options;
+  std::string pid, interval, duration, budget;
+  bool help = false;
+  CLI::App app;
+  app.set_help_flag();
+  AddFlag(app, "-h,--help", help);
+  AddSingle(app, "-p,--pid", pid);
+  AddSingle(app, "-i,--interval", interval);
+  AddSingle(app, "-d,--duration", duration);
+  AddSingle(app, "--budget", budget);
+  AddFlag(app, "--idle", options.idle);
+  if (auto status = Split(app, "top", words); !status.ok()) return status;
+  if (help) return HelpRequest{HelpText("top")};
+  if (app.count("-p") == 0)
+    return UsageError("top of what? No process is given", "name it: stallscope top -p PID");
+  auto number = PidOf(pid);
+  if (!number.ok()) return number.status();
+  options.pid = *number;
+  if (app.count("-i") > 0) {
+    auto ns = DurationOf("-i", interval);
+    if (!ns.ok()) return ns.status();
+    constexpr uint64_t kShortest_ns = 200'000'000;
+    if (*ns < kShortest_ns) {
+      return UsageError(fmt::format("-i: {} is too short: did you mean '200ms'?", interval),
+                        "a table stands for at least four snapshots: 200ms");
+    }
+    options.interval_ns = *ns;
+  }
+  if (app.count("-d") > 0) {
+    auto ns = DurationOf("-d", duration);
+    if (!ns.ok()) return ns.status();
+    options.duration_ns = *ns;
+  }
+  if (app.count("--budget") > 0) {
+    auto share = ShareOf("--budget", budget);
+    if (!share.ok()) return share.status();
+    options.budget = *share;
+  }
+  return options;
+}
+
 // doctor and list take the same words.
 template <typename Options>
 absl::StatusOr<Command> ParseLook(const std::string& command,
@@ -605,6 +647,7 @@ constexpr std::string_view kProgramHelp =
 usage:
   stallscope record  -p PID                watch a process for 30 s, write a flame graph of its waits
   stallscope dump    -p PID                every goroutine (or thread) now: its wait and its stack
+  stallscope top     -p PID                where goroutines wait, live
   stallscope convert IN.raw -o OUT.html    a capture to any output format
   stallscope diff    BEFORE.raw AFTER.raw  what got longer, what got shorter, what there is more of
   stallscope doctor  [-p PID]              what this machine lacks, what that costs, how to mend it
@@ -678,6 +721,26 @@ example:
   sudo stallscope dump -p $(pidof etcd)
 )";
 
+constexpr std::string_view kTopHelp =
+    R"(stallscope top: where the goroutines of a Go program wait now, as a table that is made again and again
+
+usage: stallscope top -p PID [options]
+
+  -p PID               the process
+  -i DURATION          how long one table stands for (default 1s)
+  -d DURATION          when to stop; default: at Ctrl-C
+  --budget SHARE       of one core, what snapshots may take (default 1%)
+  --idle               also what is idle by design
+
+A row is a reason and a site: how many goroutines waited there on average, how many more or fewer than in the table
+before, and their share. Where stdout is no terminal, each table is printed below the one before.
+
+exit codes: 0 done, 3 this machine lacks something, 4 the process is gone or does not fit
+
+example:
+  sudo stallscope top -p $(pidof etcd)
+)";
+
 constexpr std::string_view kConvertHelp =
     R"(stallscope convert: a capture to any output format, without root and without the target
 
@@ -744,6 +807,7 @@ std::string HelpText(std::string_view command) {
   if (command == "convert") return std::string(kConvertHelp);
   if (command == "diff") return std::string(kDiffHelp);
   if (command == "dump") return std::string(kDumpHelp);
+  if (command == "top") return std::string(kTopHelp);
   if (command == "doctor") return std::string(kDoctorHelp);
   if (command == "list") return std::string(kListHelp);
   return std::string(kProgramHelp);
@@ -760,6 +824,7 @@ absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& argumen
   if (first == "convert") return ParseConvert(rest);
   if (first == "diff") return ParseDiff(rest);
   if (first == "dump") return ParseDump(rest);
+  if (first == "top") return ParseTop(rest);
   if (first == "doctor") return ParseLook<DoctorOptions>("doctor", rest);
   if (first == "list") return ParseLook<ListOptions>("list", rest);
   if (first == "--help" || first == "-h") return HelpRequest{HelpText("")};

@@ -74,6 +74,14 @@ struct DiffOptions {
   bool quiet = false;
 };
 
+struct TopOptions {
+  uint32_t pid = 0;
+  uint64_t interval_ns = 1'000'000'000;
+  uint64_t duration_ns = 0;  // 0: until Ctrl-C
+  double budget = 0.01;      // CPU time of snapshots over wall time
+  bool idle = false;         // also what is idle by design
+};
+
 struct DoctorOptions {
   std::optional<uint32_t> pid;
   bool json = false;
@@ -89,8 +97,8 @@ struct HelpRequest {
   std::string text;  // for stdout
 };
 
-using Command = std::variant<RecordOptions, ConvertOptions, DumpOptions, DiffOptions, DoctorOptions,
-                             ListOptions, VersionRequest, HelpRequest>;
+using Command = std::variant<RecordOptions, ConvertOptions, DumpOptions, TopOptions, DiffOptions,
+                             DoctorOptions, ListOptions, VersionRequest, HelpRequest>;
 
 // `arguments` without the program's name. Fails with a UsageError.
 absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& arguments);

@@ -8,9 +8,7 @@
 #include <errno.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -24,6 +22,7 @@
 
 #include "userspace/cli/child.h"
 #include "userspace/cli/outputs.h"
+#include "userspace/cli/signals.h"
 #include "userspace/cli/summary_json.h"
 #include "userspace/cli/targets.h"
 #include "userspace/cli/version.h"
@@ -48,42 +47,6 @@ uint64_t Now(clockid_t clock) {
   clock_gettime(clock, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
-
-// SIGINT, SIGTERM and SIGHUP as something to read: the first ends the recording, the second
-// abandons it.
-class Signals {
- public:
-  Signals() {
-    sigset_t mask;
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGINT);
-    sigaddset(&mask, SIGTERM);
-    // A connection that drops must not lose the recording; under nohup it must not end it either.
-    struct sigaction hangup = {};
-    sigaction(SIGHUP, nullptr, &hangup);
-    if (hangup.sa_handler != SIG_IGN) sigaddset(&mask, SIGHUP);
-    sigprocmask(SIG_BLOCK, &mask, nullptr);
-    fd_ = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
-    signal(SIGPIPE, SIG_IGN);
-  }
-  ~Signals() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
-
-  int fd() const { return fd_; }
-  // Signals so far.
-  int Count() {
-    signalfd_siginfo info;
-    while (read(fd_, &info, sizeof(info)) == sizeof(info)) ++count_;
-    return count_;
-  }
-
- private:
-  int fd_ = -1;
-  int count_ = 0;
-};
 
 // A tick to wait for.
 class Ticker {
