@@ -83,6 +83,10 @@ class StackNamer {
  private:
   struct UserPart {
     uint64_t addresses = 0;
+    // How far the walk came: the C library's part at the leaf counts once, however many of its own
+    // functions a system call goes through.
+    uint64_t depth = 0;
+    bool in_library = false;
     bool go = false;
   };
 
@@ -107,6 +111,10 @@ class StackNamer {
         counts.kernel_unnamed += frames.unnamed;
         continue;
       }
+      const bool library = !frames.frames.empty() && addresses_.frame(frames.frames[0]).system;
+      const bool goes_on = library && user.in_library && user.depth == 1;
+      if (!goes_on) ++user.depth;
+      user.in_library = library;
       counts.user_frames += count;
       counts.user_unnamed += frames.unnamed;
       counts.user_guessed += address.guessed ? count : 0;
@@ -147,7 +155,7 @@ class StackNamer {
     ++counts.with_user;
     if (user.go) return;
     ++counts.native_stacks;
-    if (user.addresses <= 2) ++counts.native_shallow;
+    if (user.depth <= 2) ++counts.native_shallow;
   }
 
   const Recording& recording_;
