@@ -50,9 +50,13 @@ struct Row {
   double change = 0;      // of that, since the table before
 };
 
-Times TimesOf(const Goroutines& goroutines, bool idle) {
+// All since the start; `covered_ns` is the time that the snapshots so far stand for.
+Times TimesOf(const Goroutines& goroutines, bool idle, double* covered_ns) {
   Recording recording;
   goroutines.Fill(&recording);
+  *covered_ns = 0;
+  for (const Census& census : recording.censuses)
+    *covered_ns += static_cast<double>(census.ticks) * static_cast<double>(census.period_ns);
   ProfileOptions view;
   view.idle = idle;
   Times times;
@@ -84,7 +88,7 @@ class Top {
 
   int Run() {
     const uint64_t start = Now();
-    uint64_t next = start + options_.interval_ns, last = start;
+    uint64_t next = start + options_.interval_ns;
     while (signals_.Count() == 0) {
       Wait(std::min(next, goroutines_.due_ns()));
       for (const ProcessChange& change : goroutines_.Tick(Now())) {
@@ -94,8 +98,7 @@ class Top {
       }
       const uint64_t now = Now();
       if (now >= next || !over_.empty()) {
-        Print(static_cast<double>(now - last), now - start);
-        last = now;
+        Print(now - start);
         next = now + options_.interval_ns;
       }
       if (!over_.empty()) break;
@@ -118,8 +121,11 @@ class Top {
     ppoll(&fd, 1, &timeout, nullptr);
   }
 
-  void Print(double interval_ns, uint64_t elapsed_ns) {
-    Times times = TimesOf(goroutines_, options_.idle);
+  void Print(uint64_t elapsed_ns) {
+    double covered_ns = 0;
+    Times times = TimesOf(goroutines_, options_.idle, &covered_ns);
+    const double interval_ns = covered_ns - covered_before_ns_;
+    if (interval_ns <= 0) return;  // no snapshot since
     std::map<Place, double> averages;
     std::vector<Row> rows;
     double all = 0;
@@ -135,6 +141,7 @@ class Top {
                      [](const Row& a, const Row& b) { return a.goroutines > b.goroutines; });
     Show(rows, all, elapsed_ns);
     before_ = std::move(times);
+    covered_before_ns_ = covered_ns;
     averages_before_ = std::move(averages);
     first_ = false;
   }
@@ -186,6 +193,7 @@ class Top {
   bool on_terminal_ = false, first_ = true;
   std::string over_;
   Times before_;
+  double covered_before_ns_ = 0;
   std::map<Place, double> averages_before_;
 };
 
