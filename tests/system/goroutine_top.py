@@ -56,5 +56,24 @@ def ends_and_is_no_go():
     h.check(top.returncode == 0 and "it ended" in errors, f"exit {top.returncode}: {errors}")
 
 
+def leak_is_named():
+    """`diff` of two dumps names the stack that grew, and by how many."""
+    version, root = g.newest_toolchain()
+    target = h.Program(h.build_go("many", version, root)).ready()
+    folder = h.scratch()
+    for count, name in ((1000, "before.raw"), (3000, "after.raw")):
+        target.tell(f"grow {count}")
+        h.check(target.line(60) == "done", "grow")
+        subprocess.run([h.STALLSCOPE, "dump", "-p", str(target.pid), "-o", str(folder / name)], check=True, timeout=60)
+    told = subprocess.run([h.STALLSCOPE, "diff", str(folder / "before.raw"), str(folder / "after.raw")],
+                          capture_output=True, text=True, timeout=60)
+    print("  " + told.stdout.replace("\n", "\n  "), flush=True)
+    h.check(told.returncode == 0, told.stderr)
+    h.check("main.receive" in told.stdout and "created by" in told.stdout, "the stack that grew, or who made it")
+    grown = sum(int(n.replace(",", "")) for n in re.findall(r"\+([0-9,]+)", told.stdout))
+    h.check(grown >= 1900, f"{grown} of 2,000 more are told")
+    target.stop()
+
+
 if __name__ == "__main__":
-    h.main(grows, ends_and_is_no_go)
+    h.main(grows, ends_and_is_no_go, leak_is_named)

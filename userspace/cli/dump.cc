@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 #include <stdio.h>
+#include <time.h>
 
 #include <string>
 #include <vector>
@@ -18,7 +19,9 @@
 #include "userspace/cli/words.h"
 #include "userspace/format/dump.h"
 #include "userspace/go/dump_goroutines.h"
+#include "userspace/go/goroutine_waits.h"
 #include "userspace/process/live_space.h"
+#include "userspace/profile/capture.h"
 
 namespace stallscope {
 namespace {
@@ -43,6 +46,44 @@ absl::StatusOr<Dump> TakeDump(const Target& target) {
                      fmt::format("its threads: stallscope record -p {} -e offcpu", target.pid));
 }
 
+// How many goroutines wait where, as a capture.
+absl::StatusOr<std::string> TakeCapture(const Target& target) {
+  symbolizer::ModuleCache modules;
+  auto space = LiveSpace::Open(target.pid, &modules);
+  const std::string name = fmt::format("{} ({})", Printable(target.comm), target.pid);
+  if (!space.ok())
+    return TargetError(fmt::format("{}: {}", name, std::string(space.status().message())),
+                       "is it still running? pgrep -a NAME");
+  std::shared_ptr<LiveSpace> shared = *std::move(space);
+  auto waits = GoroutineWaits::Start(shared, {});
+  if (!waits.ok()) {
+    return TargetError(absl::IsNotFound(waits.status())
+                           ? name + " is not a Go program"
+                           : fmt::format("{}: {}", name, std::string(waits.status().message())),
+                       "a capture is made of goroutines: leave out .raw");
+  }
+  Recording recording;
+  recording.tool_version = ToolVersion();
+  recording.target = fmt::format("{} (pid {})", target.comm, target.pid);
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  recording.start_unix_ns = static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  AddressSpace program;
+  program.tgid = target.pid;
+  program.comm = target.comm;
+  program.exe = shared->exe();
+  program.mappings = shared->Mappings();
+  if (const auto* go = shared->go(nullptr)) program.go_version = go->version();
+  recording.spaces.push_back(std::move(program));
+  RecordedEvent event;
+  event.name = "goroutines";
+  event.columns = {{"count", "count"}};
+  event.mechanism = "process_vm_readv, " + (*waits)->mechanism();
+  (*waits)->FillCounts(0, &event, &recording);
+  recording.events.push_back(std::move(event));
+  return WriteCapture(recording);
+}
+
 }  // namespace
 
 int RunDump(const DumpOptions& options) {
@@ -53,6 +94,12 @@ int RunDump(const DumpOptions& options) {
   if (!options.output.empty()) {
     if (auto status = CheckWritable(Output{options.output, Format::kJson, ""}); !status.ok())
       return ReportError(status);
+  }
+  if (options.raw) {
+    const auto capture = TakeCapture(*target);
+    if (!capture.ok()) return ReportError(capture.status());
+    const absl::Status status = WriteWhole(options.output, *capture);
+    return status.ok() ? kExitDone : ReportError(status);
   }
   auto dump = TakeDump(*target);
   if (!dump.ok()) return ReportError(dump.status());

@@ -528,10 +528,11 @@ absl::StatusOr<Command> ParseDump(const std::vector<std::string>& words) {
   }
   const std::string ending = EndingOf(options.output);
   if (ending == "json") options.json = true;
-  if (ending != "json" && ending != "txt" && !options.json) {
+  options.raw = ending == "raw";
+  if (ending != "json" && ending != "txt" && !options.raw && !options.json) {
     return UsageError(fmt::format("unknown format of '{}': did you mean '{}.txt'?",
                                   Printable(options.output), Printable(options.output)),
-                      "endings: .txt .json");
+                      "endings: .txt .json .raw");
   }
   return options;
 }
@@ -710,7 +711,7 @@ usage: stallscope dump -p PID [options]
   -p PID               the process; of one that is not Go its threads are shown
   --all                each goroutine by itself, as in Go's debug=2; else equal ones are a group with a count
   --idle               also those that are idle by design: servers that wait for requests, the runtime's own
-  -o FILE              .txt or .json instead of stdout
+  -o FILE              .txt or .json instead of stdout; .raw is a capture, for stallscope diff and convert
   --json               one JSON object, every goroutine by itself
 
 The process is not stopped and nothing is attached to it: goroutines are read from its memory.

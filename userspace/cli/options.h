@@ -65,6 +65,7 @@ struct DumpOptions {
   bool idle = false;   // also those that are idle by design
   std::string output;  // a file; empty: stdout
   bool json = false;   // by the file's ending, or --json
+  bool raw = false;    // a capture, by the file's ending
 };
 
 struct DiffOptions {

@@ -209,8 +209,23 @@ size_t GoroutineWaits::stacks() const {
 }
 
 void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* recording) const {
+  const double whole_ns = static_cast<double>(stop_ns_ - start_ns_);
+  const auto add = [&](const Sum& sum, Sample* sample) {
+    // Each goroutine that never ran stands in the sum with the length of all strata.
+    const double others_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
+    if (sum.waits > sum.never_ran) {
+      sample->values = {static_cast<int64_t>(Rounded(others_ns)),
+                        static_cast<int64_t>(sum.waits - sum.never_ran)};
+      event->samples.push_back(*sample);
+    }
+    if (sum.never_ran == 0) return;
+    sample->never_ran = true;
+    sample->values = {static_cast<int64_t>(Rounded(static_cast<double>(sum.never_ran) * whole_ns)),
+                      static_cast<int64_t>(sum.never_ran)};
+    event->samples.push_back(*sample);
+  };
   for (const Runtime& runtime : runtimes_) {
-    AddSamples(runtime, space, event, recording);
+    AddSamples(runtime, space, add, recording);
     for (RuntimeHistogram& histogram :
          Between(runtime.counts_at_start, runtime.counts_at_end, runtime.census->runtime().minor)) {
       histogram.space = space;
@@ -220,7 +235,18 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
   AddCensus(space, recording);
 }
 
-void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, RecordedEvent* event,
+void GoroutineWaits::FillCounts(SpaceIndex space, RecordedEvent* event, Recording* recording) {
+  const auto add = [&](const Sum& sum, Sample* sample) {
+    sample->values = {static_cast<int64_t>(Rounded(sum.time_ns))};
+    event->samples.push_back(*sample);
+  };
+  for (size_t i = 0; i < runtimes_.size(); ++i) {
+    Book(runtimes_[i], snapshots_[i], /*stands_for_ns=*/1);
+    AddSamples(runtimes_[i], space, add, recording);
+  }
+}
+
+void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, const ValuesOf& add,
                                 Recording* recording) const {
   std::map<std::pair<GoStackIndex, uint64_t>, uint32_t> stack_of;  // with its creator
   const auto name = [&](const StackAddress& address) {
@@ -259,25 +285,13 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, Record
     recording->stacks.push_back(std::move(stack));
     return it->second;
   };
-  const double whole_ns = static_cast<double>(stop_ns_ - start_ns_);
   for (const Sum& sum : runtime.sums) {
     Sample sample;
     sample.space = space;
     sample.stack = stack_index(sum.key);
     sample.reason.words = reasons_[sum.key.words].words;
     if (sum.key.labels != kNoGoLabels) sample.labels = runtime.census->labels(sum.key.labels);
-    // Each goroutine that never ran stands in the sum with the length of all strata.
-    const double others_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
-    if (sum.waits > sum.never_ran) {
-      sample.values = {static_cast<int64_t>(Rounded(others_ns)),
-                       static_cast<int64_t>(sum.waits - sum.never_ran)};
-      event->samples.push_back(sample);
-    }
-    if (sum.never_ran == 0) continue;
-    sample.never_ran = true;
-    sample.values = {static_cast<int64_t>(Rounded(static_cast<double>(sum.never_ran) * whole_ns)),
-                     static_cast<int64_t>(sum.never_ran)};
-    event->samples.push_back(std::move(sample));
+    add(sum, &sample);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <absl/status/statusor.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -56,6 +57,9 @@ class GoroutineWaits {
   // Adds the samples to `event`, what they stand on to `recording`, where the program is `space`,
   // and the names of all addresses.
   void Fill(SpaceIndex space, RecordedEvent* event, Recording* recording) const;
+  // The same of the last snapshot alone: how many goroutines waited where (one column, count). To
+  // be called right after Start().
+  void FillCounts(SpaceIndex space, RecordedEvent* event, Recording* recording);
 
  private:
   // What is summed apart.
@@ -102,7 +106,9 @@ class GoroutineWaits {
   uint32_t InternWords(const std::string& words);
   void CloseStratum(double stratum_ns);
   void FindThoseThatNeverRan();
-  void AddSamples(const Runtime& runtime, SpaceIndex space, RecordedEvent* event,
+  using ValuesOf = std::function<void(const Sum&, Sample*)>;
+  // `add`: puts the samples of a sum into the event, from one that lacks the values.
+  void AddSamples(const Runtime& runtime, SpaceIndex space, const ValuesOf& add,
                   Recording* recording) const;
   void AddCensus(SpaceIndex space, Recording* recording) const;
 
