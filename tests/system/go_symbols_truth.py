@@ -119,7 +119,7 @@ class Comparison:
     def check_outermost(self, truth, ours, binary, file):
         """`truth`: [(address, function's entry, function or None)]; `ours`: the frames at these addresses."""
         suspects = {(entry, function) for (_, entry, function), frames in zip(truth, ours)
-                    if frames and frames[-1].inlined and frames[-1].function != function}
+                    if function and frames and frames[-1].inlined and frames[-1].function != function}
         wrappers = elided_wrappers(binary, file, sorted(suspects))
         for (address, _, function), frames in zip(truth, ours):
             if function in wrappers and frames and frames[-1].inlined:
