@@ -419,6 +419,12 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
     if (!names.ok()) return names.status();
     options.events = *std::move(names);
   }
+  const bool goroutines =
+      std::find(options.events.begin(), options.events.end(), "goroutine") != options.events.end();
+  if (goroutines && options.target.kind == TargetSelector::Kind::kAll) {
+    return UsageError("-a and -e goroutine: goroutines are read program by program",
+                      "name the programs: -p PID, --comm NAME or --cgroup PATH");
+  }
   options.duration_given = app.count("-d") > 0;
   if (options.duration_given) {
     auto ns = DurationOf("-d", duration);

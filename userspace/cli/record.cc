@@ -160,6 +160,8 @@ class Recorder {
     } else {
       events_ = {"goroutine", "offcpu"};
     }
+    if (by_kind && options_.target.kind == TargetSelector::Kind::kCommand)
+      why_ = "for a Go program add -e goroutine";
     if (!by_kind || !known || go_.empty()) return;
     why_ = events_.size() > 1
                ? fmt::format("{} of {} are Go programs", go_.size(), targets_.processes.size())
@@ -196,6 +198,11 @@ class Recorder {
             "check the command's name and that it can be executed");
       }
     }
+    // A census estimates sums; it times no single wait, and looks at no thread.
+    if (goroutines_ && (options_.min_ns > 0 || options_.max_ns != ~uint64_t{0}))
+      Note("--min and --max are of threads: goroutines are shown whatever they waited");
+    if (goroutines_ && options_.threads && !offcpu_)
+      Note("--threads is of threads: goroutines are not kept apart");
     for (const std::string& event : events_) {
       Say(fmt::format("recording {} ({}) of {}{}{}", event,
                       event == "offcpu" ? "where threads block" : "where goroutines wait",

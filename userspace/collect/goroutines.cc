@@ -14,6 +14,8 @@ namespace stallscope {
 namespace {
 
 constexpr uint64_t kRetryNs = 20'000'000;
+// Of so few the differences say little of how far the sums are off.
+constexpr uint64_t kFewSnapshots = 10;
 
 std::string ProcDir(uint32_t pid) { return fmt::format("/proc/{}", pid); }
 
@@ -164,6 +166,12 @@ void Goroutines::Fill(Recording* recording) const {
     if (const auto* go = program.space->go(nullptr)) space.go_version = go->version();
     recording->spaces.push_back(std::move(space));
     program.waits->Fill(recording->spaces.size() - 1, &event, recording);
+    const uint64_t ticks = recording->censuses.back().ticks;
+    if (ticks < kFewSnapshots) {
+      recording->notes.push_back(
+          fmt::format("{} ({}): {} snapshots are few: the estimates and their ranges are rough",
+                      program.pid, program.comm, ticks));
+    }
   }
   recording->events.push_back(std::move(event));
 }
