@@ -187,7 +187,8 @@ class Recorder {
     }
     if (Records("offcpu")) {
       if (auto status = AttachToThreads(); !status.ok()) return status;
-      if (!goroutines_) start_ns_ = offcpu_->start_mono_ns();
+      start_ns_ = offcpu_->start_mono_ns();
+      if (goroutines_) goroutines_->Begin();
     }
     if (!cost_) cost_.emplace(std::vector<int>());
     if (child_) {

@@ -58,6 +58,12 @@ absl::Status Goroutines::Open(Program* program) {
   return absl::OkStatus();
 }
 
+void Goroutines::Begin() {
+  for (Program& program : programs_) {
+    if (program.waits) program.waits->Begin();
+  }
+}
+
 uint64_t Goroutines::start_ns() const {
   uint64_t start_ns = 0;
   for (const Program& program : programs_) {

@@ -34,6 +34,8 @@ class Goroutines {
   // The process is to become a program by its next exec.
   void Expect(uint32_t pid);
 
+  // All begin now instead, together with another collector. Before the first Tick().
+  void Begin();
   // When the first of the censuses began, CLOCK_MONOTONIC; 0: none has.
   uint64_t start_ns() const;
   bool empty() const { return programs_.empty(); }

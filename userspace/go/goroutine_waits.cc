@@ -57,17 +57,19 @@ absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
   if (auto status = self->Take(1); !status.ok()) return status;
   const uint64_t second = OwnCpu();
   if (auto status = self->Take(1); !status.ok()) return status;
-  const uint64_t cpu_after = OwnCpu();
-  self->start_ns_ = Now(CLOCK_MONOTONIC);
-  for (Runtime& runtime : self->runtimes_) {
-    runtime.counts_at_start = ReadRuntimeCounts(runtime.census->runtime(), self->space_->memory());
-  }
-  const uint64_t deadline_ns = options.duration_ns ? self->start_ns_ + options.duration_ns : 0;
-  self->plan_ =
-      std::make_unique<TickPlan>(self->start_ns_, deadline_ns, options.budget, self->options_.seed);
-  self->plan_->Expect(cpu_after - second);
-  self->setup_cpu_ns_ = cpu_after - cpu_before;
+  self->snapshot_cpu_ns_ = OwnCpu() - second;
+  self->setup_cpu_ns_ = OwnCpu() - cpu_before;
+  self->Begin();
   return self;
+}
+
+void GoroutineWaits::Begin() {
+  for (Runtime& runtime : runtimes_)
+    runtime.counts_at_start = ReadRuntimeCounts(runtime.census->runtime(), space_->memory());
+  start_ns_ = Now(CLOCK_MONOTONIC);
+  const uint64_t deadline_ns = options_.duration_ns ? start_ns_ + options_.duration_ns : 0;
+  plan_ = std::make_unique<TickPlan>(start_ns_, deadline_ns, options_.budget, options_.seed);
+  plan_->Expect(snapshot_cpu_ns_);
 }
 
 absl::Status GoroutineWaits::Take(double share) {

@@ -36,6 +36,9 @@ class GoroutineWaits {
   static absl::StatusOr<std::unique_ptr<GoroutineWaits>> Start(
       std::shared_ptr<const LiveSpace> space, const GoroutineWaitsOptions& options);
 
+  // The recording begins now instead, together with another one. Before the first Tick().
+  void Begin();
+
   uint64_t start_ns() const { return start_ns_; }
   // "go1.26.8 by the table for go1.26": what is believed of each runtime, and why.
   std::string mechanism() const;
@@ -123,7 +126,7 @@ class GoroutineWaits {
   bool knows_never_ran_ = false;
   double covered_ns_ = 0;  // of all strata
   uint64_t waits_ = 0, ticks_ = 0, alive_ = 0, fewest_ = 0, most_ = 0;
-  uint64_t tick_cpu_ns_ = 0, setup_cpu_ns_ = 0;
+  uint64_t tick_cpu_ns_ = 0, setup_cpu_ns_ = 0, snapshot_cpu_ns_ = 0;
   double shares_ = 0;  // sum over the ticks
 };
 
