@@ -20,7 +20,7 @@ class SpaceTableTest : public testing::Test {
     ASSERT_TRUE(stat.ok()) << stat.status();
     tgid_ = pids_.ToKernel(getpid()).value_or(0);
     start_boot_ns_ = stat->start_ticks * (1'000'000'000 / sysconf(_SC_CLK_TCK));
-    memory_ = {stat->start_code, stat->end_code, stat->start_stack};
+    memory_ = {stat->memory.start_code, stat->memory.end_code, stat->memory.start_stack};
   }
   space_key Key(uint32_t exec_id) const {
     space_key key = {};

@@ -31,6 +31,35 @@ class FakeMemory : public Memory {
   }
 
   bool Read(uint64_t address, void* out, size_t size) const override {
+    ++reads;
+    bytes_read += size;
+    if (before_read) before_read(address);
+    return Copy(address, out, size);
+  }
+
+  RangesRead ReadRanges(std::span<const MemoryRange> ranges) const override {
+    ++calls;
+    if (gone) return {0, ESRCH};
+    RangesRead read;
+    for (const MemoryRange& range : ranges) {
+      bytes_read += range.size;
+      if (!Copy(range.address, range.out, range.size)) {
+        read.error = EFAULT;
+        return read;
+      }
+      ++read.whole;
+      if (after_read) after_read(range);
+    }
+    return read;
+  }
+
+  std::function<void(uint64_t address)> before_read;      // of Read
+  std::function<void(const MemoryRange&)> after_read;     // of ReadRanges
+  bool gone = false;                                      // to ReadRanges
+  mutable uint64_t reads = 0, calls = 0, bytes_read = 0;  // of Read, of ReadRanges, of both
+
+ private:
+  bool Copy(uint64_t address, void* out, size_t size) const {
     char* to = static_cast<char*>(out);
     while (size > 0) {
       const auto page = pages_.find(address >> 12);
@@ -44,27 +73,6 @@ class FakeMemory : public Memory {
     return true;
   }
 
-  RangesRead ReadRanges(std::span<const MemoryRange> ranges) const override {
-    ++calls;
-    if (gone) return {0, ESRCH};
-    RangesRead read;
-    for (const MemoryRange& range : ranges) {
-      bytes_read += range.size;
-      if (!Read(range.address, range.out, range.size)) {
-        read.error = EFAULT;
-        return read;
-      }
-      ++read.whole;
-      if (after_read) after_read(range);
-    }
-    return read;
-  }
-
-  std::function<void(const MemoryRange&)> after_read;
-  bool gone = false;
-  mutable uint64_t calls = 0, bytes_read = 0;
-
- private:
   std::map<uint64_t, std::string> pages_;
 };
 

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "tests/go/sparse_memory.h"
+#include "tests/go/fake_memory.h"
 
 namespace stallscope {
 namespace {
@@ -49,7 +49,7 @@ struct Runtime {
     return FindGoroutineList(code, symbols, memory, IsData);
   }
 
-  SparseMemory memory;
+  FakeMemory memory;
   GoRuntimeCode code;
   GoRuntimeSymbols symbols;
   GoOffsets offsets;
@@ -118,7 +118,7 @@ TEST(FindGoroutineList, OutsideTheModulesVariablesNothingIsBelieved) {
 
 TEST(FindGoroutineList, NoMemoryNoList) {
   Runtime runtime(81);
-  const SparseMemory empty;
+  const FakeMemory empty;
   EXPECT_FALSE(FindGoroutineList(runtime.code, {}, empty, IsData).ok());
   runtime.symbols = {kAllgs, kAllgptr, kAllglen, kSched};
   EXPECT_FALSE(FindGoroutineList(runtime.code, runtime.symbols, empty, IsData).ok());

@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "tests/go/sparse_memory.h"
+#include "tests/go/fake_memory.h"
 
 namespace stallscope {
 namespace {
@@ -63,7 +63,7 @@ struct Process {
     return std::string(status.message());
   }
 
-  SparseMemory memory;
+  FakeMemory memory;
   GoRuntime runtime;
 };
 

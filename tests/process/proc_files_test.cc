@@ -75,9 +75,9 @@ TEST_F(FakeProc, StatFieldsStandAfterAnyComm) {
   const auto stat = ReadProcessStat(root_ + "/7");
   ASSERT_TRUE(stat.ok()) << stat.status();
   EXPECT_EQ(stat->start_ticks, 98765u);
-  EXPECT_EQ(stat->start_code, 4198400u);
-  EXPECT_EQ(stat->end_code, 4201237u);
-  EXPECT_EQ(stat->start_stack, 140725315420384u);
+  EXPECT_EQ(stat->memory.start_code, 4198400u);
+  EXPECT_EQ(stat->memory.end_code, 4201237u);
+  EXPECT_EQ(stat->memory.start_stack, 140725315420384u);
   for (const char* malformed : {"", "7 (a) S 1 7\n", "7 (a S 1 7\n"}) {
     Write("stat", malformed);
     EXPECT_FALSE(ReadProcessStat(root_ + "/7").ok()) << malformed;

@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 #include <stdio.h>
-#include <time.h>
 
 #include <string>
 #include <vector>
@@ -20,6 +19,7 @@
 #include "userspace/format/dump.h"
 #include "userspace/go/dump_goroutines.h"
 #include "userspace/go/goroutine_waits.h"
+#include "userspace/process/clock.h"
 #include "userspace/process/live_space.h"
 #include "userspace/profile/capture.h"
 
@@ -65,15 +65,10 @@ absl::StatusOr<std::string> TakeCapture(const Target& target) {
   Recording recording;
   recording.tool_version = ToolVersion();
   recording.target = fmt::format("{} (pid {})", target.comm, target.pid);
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  recording.start_unix_ns = static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-  AddressSpace program;
+  recording.start_unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
+  AddressSpace program = shared->Describe();
   program.tgid = target.pid;
   program.comm = target.comm;
-  program.exe = shared->exe();
-  program.mappings = shared->Mappings();
-  if (const auto* go = shared->go(nullptr)) program.go_version = go->version();
   recording.spaces.push_back(std::move(program));
   RecordedEvent event;
   event.name = "goroutines";

@@ -2,7 +2,6 @@
 #include "userspace/cli/dump_threads.h"
 
 #include <fmt/format.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include "userspace/cli/words.h"
 #include "userspace/collect/offcpu.h"
 #include "userspace/collect/requirements.h"
+#include "userspace/process/clock.h"
 #include "userspace/profile/make_profile.h"
 
 namespace stallscope {
@@ -55,8 +55,7 @@ absl::StatusOr<Recording> RecordAMoment(uint32_t pid) {
 }  // namespace
 
 absl::StatusOr<Dump> DumpThreads(const Target& target) {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
+  const auto taken_unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
   std::set<uint32_t> left = ThreadsOf(target.pid);
   auto recording = RecordAMoment(target.pid);
   if (!recording.ok()) return recording.status();
@@ -65,7 +64,7 @@ absl::StatusOr<Dump> DumpThreads(const Target& target) {
   const auto profile = MakeProfile(*recording, view);
   if (!profile.ok()) return profile.status();
   Dump dump;
-  dump.taken_unix_ns = static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  dump.taken_unix_ns = taken_unix_ns;
   dump.took_ns = recording->duration_ns;
   std::map<std::vector<uint32_t>, uint32_t> known;
   const auto stack_of = [&](const std::vector<uint32_t>& frames) {

@@ -32,6 +32,7 @@
 #include "userspace/collect/offcpu.h"
 #include "userspace/collect/requirements.h"
 #include "userspace/collect/status.h"
+#include "userspace/process/clock.h"
 #include "userspace/profile/make_profile.h"
 #include "userspace/profile/summarize.h"
 
@@ -41,12 +42,6 @@ namespace {
 constexpr uint64_t kTickNs = 100'000'000;
 constexpr uint64_t kTicksARescan = 10;  // --cgroup: new members are looked for once a second
 constexpr double kStrictShare = 0.01;
-
-uint64_t Now(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
 
 // A tick to wait for.
 class Ticker {
@@ -69,7 +64,7 @@ class Ticker {
   // Returns at the next tick, or before it when there is something to read in `signal_fd` or
   // `end_fd` (none when negative), or at `deadline_ns` (0: none).
   Woken Wait(int signal_fd, int end_fd, uint64_t deadline_ns) const {
-    const uint64_t now = Now(CLOCK_MONOTONIC);
+    const uint64_t now = ClockNs(CLOCK_MONOTONIC);
     if (deadline_ns && now >= deadline_ns) return {};
     const uint64_t left = deadline_ns - now;
     const timespec timeout = {static_cast<time_t>(left / 1'000'000'000),
@@ -119,7 +114,7 @@ class Recorder {
       name = targets_.processes.empty() ? "none" : targets_.processes[0].comm;
     }
     std::vector<Output> outputs = options_.outputs;
-    start_unix_ns_ = static_cast<int64_t>(Now(CLOCK_REALTIME));
+    start_unix_ns_ = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
     if (outputs.empty()) {
       outputs = DefaultOutputs(name, one ? std::optional(targets_.processes[0].pid) : std::nullopt,
                                start_unix_ns_, options_.format);
@@ -180,7 +175,7 @@ class Recorder {
 
   absl::Status Attach() {
     for (const Target& target : targets_.processes) alive_.insert(target.pid);
-    start_ns_ = Now(CLOCK_MONOTONIC);
+    start_ns_ = ClockNs(CLOCK_MONOTONIC);
     if (Records("goroutine")) {
       if (auto status = AttachToGoroutines(); !status.ok()) return status;
       if (goroutines_ && goroutines_->start_ns()) start_ns_ = goroutines_->start_ns();
@@ -321,7 +316,7 @@ class Recorder {
       // Once is enough: it stays readable, and a command that is traced is ours to wait for only
       // when its tracer lets go.
       if (woken.end) end_fd = -1;
-      const uint64_t now = Now(CLOCK_MONOTONIC);
+      const uint64_t now = ClockNs(CLOCK_MONOTONIC);
       if (goroutines_) {
         for (const ProcessChange& change : goroutines_->Tick(now)) Follow(change);
       }
@@ -391,7 +386,7 @@ class Recorder {
   }
 
   int Finish() {
-    const uint64_t stop_ns = Now(CLOCK_MONOTONIC);
+    const uint64_t stop_ns = ClockNs(CLOCK_MONOTONIC);
     if (goroutines_) goroutines_->Stop(stop_ns);
     if (offcpu_) {
       auto last = offcpu_->Stop();
@@ -414,7 +409,7 @@ class Recorder {
     if (offcpu_ && absl::IsCancelled(offcpu_->Fill(&recording, interrupted))) return kExitAbandoned;
     if (goroutines_) goroutines_->Fill(&recording);
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
-    recording.cost = cost_->Measure(Now(CLOCK_MONOTONIC), recording.duration_ns,
+    recording.cost = cost_->Measure(ClockNs(CLOCK_MONOTONIC), recording.duration_ns,
                                     offcpu_ ? offcpu_->MapFds() : std::vector<int>(),
                                     offcpu_ ? offcpu_->ring_bytes() : 0);
     offcpu_.reset();  // nothing of ours is attached from here on

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "userspace/format/json_parts.h"
 #include "userspace/profile/summarize.h"
 
 namespace stallscope {
@@ -12,50 +13,6 @@ using Json = nlohmann::ordered_json;
 
 Json OptionalNumber(const std::optional<uint64_t>& value) {
   return value ? Json(*value) : Json(nullptr);
-}
-
-Json Censuses(const Profile& profile) {
-  Json out = Json::array();
-  for (const ProfileCensus& of : profile.censuses) {
-    const Census& census = of.census;
-    Json reasons = Json::array();
-    for (const Estimate& estimate : census.reasons) {
-      reasons.push_back({{"reason", estimate.words},
-                         {"time_ns", estimate.time_ns},
-                         {"margin_ns", estimate.margin_ns}});
-    }
-    out.push_back({{"pid", of.pid},
-                   {"comm", of.comm},
-                   {"snapshots", census.ticks},
-                   {"period_ns", census.period_ns},
-                   {"share", static_cast<double>(census.share_ppm) / 1e6},
-                   {"fewest", census.fewest},
-                   {"most", census.most},
-                   {"looks", census.looks},
-                   {"stacks_read", census.stacks_read},
-                   {"torn", census.torn},
-                   {"unread", census.unread},
-                   {"cpu_ns", census.tick_cpu_ns},
-                   {"setup_cpu_ns", census.setup_cpu_ns},
-                   {"budget", static_cast<double>(census.budget_ppm) / 1e6},
-                   {"reasons", std::move(reasons)}});
-  }
-  return out;
-}
-
-Json RuntimeHistograms(const Profile& profile) {
-  Json out = Json::array();
-  for (const ProfileHistogram& of : profile.histograms) {
-    out.push_back({{"pid", of.pid},
-                   {"comm", of.comm},
-                   {"name", of.histogram.name},
-                   {"count", of.histogram.count},
-                   {"total_ns", of.histogram.total_ns},
-                   {"p50_ns", of.histogram.p50_ns},
-                   {"p99_ns", of.histogram.p99_ns},
-                   {"max_ns", of.histogram.max_ns}});
-  }
-  return out;
 }
 
 }  // namespace
@@ -106,8 +63,8 @@ std::string SummaryJson(const Profile& profile, const std::vector<std::string>& 
                                 {"line", one.line},
                                 {"count", one.count}});
   }
-  out["censuses"] = Censuses(profile);
-  out["runtime"] = RuntimeHistograms(profile);
+  out["censuses"] = JsonCensuses(profile);
+  out["runtime"] = JsonHistograms(profile);
   out["hung"] = Json::array();
   for (const ProfileHungThread& thread : profile.hung) {
     Json frames = Json::array();

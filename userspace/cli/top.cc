@@ -23,6 +23,7 @@
 #include "userspace/cli/words.h"
 #include "userspace/collect/goroutines.h"
 #include "userspace/format/text.h"
+#include "userspace/process/clock.h"
 #include "userspace/profile/make_profile.h"
 #include "userspace/profile/site.h"
 
@@ -30,12 +31,6 @@ namespace stallscope {
 namespace {
 
 constexpr size_t kRowsElsewhere = 15;  // where stdout is no terminal
-
-uint64_t Now() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
 
 // Where goroutines wait: reason, site, whether they never ran.
 struct Place {
@@ -87,16 +82,16 @@ class Top {
   }
 
   int Run() {
-    const uint64_t start = Now();
+    const uint64_t start = ClockNs(CLOCK_MONOTONIC);
     uint64_t next = start + options_.interval_ns;
     while (signals_.Count() == 0) {
       Wait(std::min(next, goroutines_.due_ns()));
-      for (const ProcessChange& change : goroutines_.Tick(Now())) {
+      for (const ProcessChange& change : goroutines_.Tick(ClockNs(CLOCK_MONOTONIC))) {
         if (change.kind == ProcessChange::kExit) over_ = "it ended";
         if (change.kind == ProcessChange::kExec)
           over_ = fmt::format("it became another program ({})", Printable(change.after));
       }
-      const uint64_t now = Now();
+      const uint64_t now = ClockNs(CLOCK_MONOTONIC);
       if (now >= next || !over_.empty()) {
         Print(now - start);
         next = now + options_.interval_ns;
@@ -112,7 +107,7 @@ class Top {
 
  private:
   void Wait(uint64_t until_ns) const {
-    const uint64_t now = Now();
+    const uint64_t now = ClockNs(CLOCK_MONOTONIC);
     if (until_ns <= now) return;
     const uint64_t left = until_ns - now;
     const timespec timeout = {static_cast<time_t>(left / 1'000'000'000),

@@ -19,10 +19,6 @@ constexpr uint64_t kFewSnapshots = 10;
 
 std::string ProcDir(uint32_t pid) { return fmt::format("/proc/{}", pid); }
 
-bool SameMemory(const ProcessStat& a, const ProcessStat& b) {
-  return a.start_code == b.start_code && a.end_code == b.end_code && a.start_stack == b.start_stack;
-}
-
 }  // namespace
 
 absl::Status Goroutines::Add(uint32_t pid) {
@@ -111,14 +107,14 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
   const auto stat = ReadProcessStat(ProcDir(program->pid));
   const bool ended = !stat.ok() || stat->start_ticks != program->stat.start_ticks ||
                      HasEnded(ProcDir(program->pid));
-  const bool other = !ended && !SameMemory(*stat, program->stat);
+  const bool other = !ended && stat->memory != program->stat.memory;
   if (!ended && !other) {
     if (!program->waits) {
       if (program->expected || now_ns < program->retry_ns) return std::nullopt;
       program->retry_ns = now_ns + kRetryNs;
       const absl::Status status = Open(program);
       program->over = !status.ok() && !absl::IsFailedPrecondition(status);
-      if (!status.ok()) program->problem = std::string(status.message());
+      program->problem = std::string(status.message());  // none when it has begun
       return std::nullopt;
     }
     if (now_ns < program->waits->due_ns()) return std::nullopt;
@@ -148,7 +144,7 @@ void Goroutines::Stop(uint64_t stop_ns) {
     if (!program.waits) continue;
     const auto stat = ReadProcessStat(ProcDir(program.pid));
     const bool gone = !stat.ok() || stat->start_ticks != program.stat.start_ticks ||
-                      !SameMemory(*stat, program.stat);
+                      stat->memory != program.stat.memory;
     program.waits->Stop(stop_ns, gone);
   }
 }
@@ -164,12 +160,9 @@ void Goroutines::Fill(Recording* recording) const {
           fmt::format("{} ({}): {}", program.pid, program.comm, program.problem));
     }
     if (!program.waits) continue;
-    AddressSpace space;
+    AddressSpace space = program.space->Describe();
     space.tgid = program.pid;
     space.comm = program.comm;
-    space.exe = program.space->exe();
-    space.mappings = program.space->Mappings();
-    if (const auto* go = program.space->go(nullptr)) space.go_version = go->version();
     recording->spaces.push_back(std::move(space));
     program.waits->Fill(recording->spaces.size() - 1, &event, recording);
     const uint64_t ticks = recording->censuses.back().ticks;

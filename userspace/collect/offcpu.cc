@@ -4,12 +4,12 @@
 #include <absl/container/flat_hash_set.h>
 #include <absl/status/status.h>
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <set>
 
 #include "symbolizer/go_binary.h"
+#include "userspace/process/clock.h"
 #include "userspace/process/proc_files.h"
 #include "userspace/process/user_stack.h"
 #include "userspace/process/wait_places.h"
@@ -22,12 +22,6 @@ constexpr int kMostTaught = 4;
 
 // A process that execs without end must not hold us up.
 constexpr int kMostEventRounds = 8;
-
-uint64_t MonoNow() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + now.tv_nsec;
-}
 
 template <typename T>
 std::string Bytes(const T& value) {
@@ -139,7 +133,7 @@ absl::Status OffCpu::ReadOpenThreads() {
   auto threads = ledger_->OpenPass();
   if (!threads.ok()) return threads.status();
   if (start_ns_ == 0) {
-    start_ns_ = MonoNow();
+    start_ns_ = ClockNs(CLOCK_MONOTONIC);
     ledger_->Start(start_ns_);
   }
   absl::flat_hash_map<uint64_t, uint64_t> switches;  // promise -> at the first look
@@ -407,7 +401,7 @@ void OffCpu::KeepKernelStack(uint64_t id) {
 }
 
 absl::StatusOr<std::vector<ProcessChange>> OffCpu::Stop() {
-  stop_ns_ = MonoNow();
+  stop_ns_ = ClockNs(CLOCK_MONOTONIC);
   auto threads = ledger_->Close(stop_ns_);
   if (!threads.ok()) return threads.status();
   whole_time_ = *std::move(threads);
@@ -508,16 +502,11 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
   AddLosses(recording);
   for (SpaceIndex i = 0; i < spaces_.size(); ++i) {
     const Space& from = spaces_.at(i);
-    AddressSpace space;
+    AddressSpace space = from.live ? from.live->Describe() : AddressSpace();
     space.tgid = from.pid ? from.pid : from.key.tgid;
     space.start_boot_ns = from.key.start_boot_ns;
     space.exec_id = from.key.exec_id;
     space.comm = from.comm.empty() ? fmt::format("pid {}", space.tgid) : from.comm;
-    if (from.live) {
-      space.exe = from.live->exe();
-      space.mappings = from.live->Mappings();
-      if (const auto* go = from.live->go(nullptr)) space.go_version = go->version();
-    }
     if (!from.go_problem.empty() && !from.previous) recording->notes.push_back(GoProblem(from));
     recording->spaces.push_back(std::move(space));
   }

@@ -29,14 +29,9 @@ bool StartedAt(uint32_t pid, uint64_t start_boot_ns) {
   return stat.ok() && SameStart(stat->start_ticks, start_boot_ns);
 }
 
-memory_mark MemoryOf(uint32_t pid) {
+MemoryMark MemoryOf(uint32_t pid) {
   const auto stat = ReadProcessStat(fmt::format("/proc/{}", pid));
-  if (!stat.ok()) return {};
-  return {stat->start_code, stat->end_code, stat->start_stack};
-}
-
-bool operator==(const memory_mark& a, const memory_mark& b) {
-  return a.start_code == b.start_code && a.end_code == b.end_code && a.start_stack == b.start_stack;
+  return stat.ok() ? stat->memory : MemoryMark();
 }
 
 }  // namespace
@@ -129,8 +124,10 @@ void SpaceTable::Forget(SpaceIndex index) {
   at(index).go.reset();
 }
 
-SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm, const memory_mark& memory,
-                            bool stale) {
+SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm,
+                            const memory_mark& event_memory, bool stale) {
+  const MemoryMark memory = {event_memory.start_code, event_memory.end_code,
+                             event_memory.start_stack};
   // What was read ahead was the program before this one.
   if (const auto it = ahead_.find(key.tgid); it != ahead_.end()) {
     space_key before = key;
@@ -149,7 +146,7 @@ SpaceIndex SpaceTable::Exec(const space_key& key, std::string_view comm, const m
     index = Add(std::move(space));
   }
   at(index).comm = std::string(comm);
-  if (!(at(index).memory == memory)) Forget(index);  // it was another program by then
+  if (at(index).memory != memory) Forget(index);  // it was another program by then
   return index;
 }
 

@@ -34,7 +34,7 @@ struct Space {
   std::optional<SpaceIndex> previous;  // the same program with the layout before this one
   uint32_t replacements = 0;           // layouts before this one
   uint64_t layout_digest = 0;          // as last read
-  memory_mark memory = {};             // of the memory it was read from
+  MemoryMark memory;                   // of the memory it was read from
 };
 
 // What reading a layout again has shown.
@@ -64,10 +64,10 @@ class SpaceTable {
   SpaceIndex Find(const space_key& key);
   // A child that has not yet become another program: its mappings are its parent's.
   SpaceIndex Fork(const space_key& key, uint32_t parent_tgid);
-  // The process became another program, with this memory: from now on `key` is the one to read.
-  // What was read from this memory under an earlier key is forgotten.
-  // `stale`: it has become yet another one since, so there is nothing to read.
-  SpaceIndex Exec(const space_key& key, std::string_view comm, const memory_mark& memory,
+  // The process became another program, with the memory that its event names: from now on `key` is
+  // the one to read. What was read from this memory under an earlier key is forgotten. `stale`: it
+  // has become yet another one since, so there is nothing to read.
+  SpaceIndex Exec(const space_key& key, std::string_view comm, const memory_mark& event_memory,
                   bool stale);
 
   // A mapping that process `pid` (in our own namespace) made since its layout was last read; it may

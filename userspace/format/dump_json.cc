@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "userspace/format/dump.h"
-#include "userspace/format/json_frame.h"
+#include "userspace/format/json_parts.h"
 #include "userspace/format/text.h"
 
 namespace stallscope {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "userspace/format/format.h"
-#include "userspace/format/json_frame.h"
+#include "userspace/format/json_parts.h"
 #include "userspace/format/text.h"
 #include "userspace/format/value.h"
 
@@ -175,28 +175,6 @@ Object CensusObject(const ProfileCensus& of) {
                 {"reasons", std::move(reasons)}};
 }
 
-Object Censuses(const Profile& profile) {
-  Object out = Object::array();
-  for (const ProfileCensus& of : profile.censuses) out.push_back(CensusObject(of));
-  return out;
-}
-
-Object RuntimeHistograms(const Profile& profile) {
-  Object out = Object::array();
-  for (const ProfileHistogram& of : profile.histograms) {
-    const RuntimeHistogram& histogram = of.histogram;
-    out.push_back(Object{{"pid", PidOrNull(of.pid)},
-                         {"comm", ClipName(of.comm)},
-                         {"name", ClipName(histogram.name)},
-                         {"count", histogram.count},
-                         {"total_ns", histogram.total_ns},
-                         {"p50_ns", histogram.p50_ns},
-                         {"p99_ns", histogram.p99_ns},
-                         {"max_ns", histogram.max_ns}});
-  }
-  return out;
-}
-
 Object Notes(const Profile& profile) {
   Object out = Object::array();
   for (const std::string& note : profile.notes) out.push_back(ClipName(note));
@@ -225,6 +203,28 @@ std::string JsonFrame(const ProfileFrame& frame) {
   return Dump(object);
 }
 
+nlohmann::ordered_json JsonCensuses(const Profile& profile) {
+  Object out = Object::array();
+  for (const ProfileCensus& of : profile.censuses) out.push_back(CensusObject(of));
+  return out;
+}
+
+nlohmann::ordered_json JsonHistograms(const Profile& profile) {
+  Object out = Object::array();
+  for (const ProfileHistogram& of : profile.histograms) {
+    const RuntimeHistogram& histogram = of.histogram;
+    out.push_back(Object{{"pid", PidOrNull(of.pid)},
+                         {"comm", ClipName(of.comm)},
+                         {"name", ClipName(histogram.name)},
+                         {"count", histogram.count},
+                         {"total_ns", histogram.total_ns},
+                         {"p50_ns", histogram.p50_ns},
+                         {"p99_ns", histogram.p99_ns},
+                         {"max_ns", histogram.max_ns}});
+  }
+  return out;
+}
+
 std::string Json(const Profile& profile) {
   std::vector<std::string> frame_texts;
   frame_texts.reserve(profile.frames.size());
@@ -246,8 +246,8 @@ std::string Json(const Profile& profile) {
   out += ",\n\"totals\":" + Dump(Totals(profile));
   out += ",\n\"hung\":[";
   AppendHung(frame_texts, profile, out);
-  out += "],\n\"censuses\":" + Dump(Censuses(profile));
-  out += ",\n\"runtime\":" + Dump(RuntimeHistograms(profile));
+  out += "],\n\"censuses\":" + Dump(JsonCensuses(profile));
+  out += ",\n\"runtime\":" + Dump(JsonHistograms(profile));
   out += ",\n\"notes\":" + Dump(Notes(profile));
   out += ",\n\"cost\":" + Dump(CostObject(profile.cost)) + "}\n";
   return out;

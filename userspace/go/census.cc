@@ -4,10 +4,11 @@
 #include <errno.h>
 #include <fmt/format.h>
 #include <string.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cmath>
+
+#include "userspace/process/clock.h"
 
 namespace stallscope {
 namespace {
@@ -31,12 +32,6 @@ constexpr uint64_t kActiveWindow = 12 << 10;
 constexpr uint8_t kActiveLooks = 8;
 
 constexpr size_t kLargestG = 4096;
-
-uint64_t MonotonicNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 template <typename T>
 T At(const char* g, uint16_t offset) {
@@ -126,7 +121,7 @@ absl::Status GoroutineCensus::Take(double share, Snapshot* out) {
   out->goroutines.clear();
   out->listed = list_.size();
   ChooseUnits(share, out);
-  out->time_ns = MonotonicNs();
+  out->time_ns = ClockNs(CLOCK_MONOTONIC);
   for (uint32_t number = 0; number < chosen_.size(); ++number) {
     AddUnit(chosen_[number], number);
     if (used_ < kItemBytes) continue;

@@ -3,7 +3,6 @@
 
 #include <absl/container/flat_hash_map.h>
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <set>
@@ -12,16 +11,11 @@
 
 #include "symbolizer/go_binary.h"
 #include "userspace/go/census.h"
+#include "userspace/process/clock.h"
 #include "userspace/profile/idle.h"
 
 namespace stallscope {
 namespace {
-
-uint64_t Now(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
 
 const char* StateName(uint32_t status) {
   switch (status) {
@@ -213,15 +207,15 @@ absl::StatusOr<Dump> DumpGoroutines(const LiveSpace& space) {
   if (!runtimes.ok()) return runtimes.status();
   const auto rules = IdleRules::BuiltIn();
   Dump dump;
-  dump.taken_unix_ns = static_cast<int64_t>(Now(CLOCK_REALTIME));
+  dump.taken_unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
   for (const GoRuntime& runtime : *runtimes) {
     if (dump.go_version.empty()) dump.go_version = runtime.version;
     auto census = GoroutineCensus::Create(&space.memory(), runtime);
     if (!census.ok()) return census.status();
     Snapshot snapshot;
-    const uint64_t before_ns = Now(CLOCK_MONOTONIC);
+    const uint64_t before_ns = ClockNs(CLOCK_MONOTONIC);
     if (auto status = (*census)->Take(1, &snapshot); !status.ok()) return status;
-    dump.took_ns += Now(CLOCK_MONOTONIC) - before_ns;
+    dump.took_ns += ClockNs(CLOCK_MONOTONIC) - before_ns;
     Names names(space, **census, &dump);
     Idle idle(rules.ok() ? &*rules : nullptr);
     const WaitTimes times(snapshot.goroutines, snapshot.time_ns);

@@ -3,13 +3,14 @@
 
 #include <absl/status/status.h>
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cmath>
 #include <random>
 #include <set>
 #include <utility>
+
+#include "userspace/process/clock.h"
 
 namespace stallscope {
 namespace {
@@ -22,14 +23,8 @@ constexpr char kSyscall[] = "syscall";
 constexpr char kPreempted[] = "preempted";
 constexpr uint32_t kRunnableWords = 0, kSyscallWords = 1, kPreemptedWords = 2;
 
-uint64_t Now(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
-
 // Of this thread, which is the one that takes the snapshots.
-uint64_t OwnCpu() { return Now(CLOCK_THREAD_CPUTIME_ID); }
+uint64_t OwnCpu() { return ClockNs(CLOCK_THREAD_CPUTIME_ID); }
 
 uint64_t Rounded(double value) {
   return value > 0 ? static_cast<uint64_t>(std::llround(value)) : 0;
@@ -66,7 +61,7 @@ absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
 void GoroutineWaits::Begin() {
   for (Runtime& runtime : runtimes_)
     runtime.counts_at_start = ReadRuntimeCounts(runtime.census->runtime(), space_->memory());
-  start_ns_ = Now(CLOCK_MONOTONIC);
+  start_ns_ = ClockNs(CLOCK_MONOTONIC);
   const uint64_t deadline_ns = options_.duration_ns ? start_ns_ + options_.duration_ns : 0;
   plan_ = std::make_unique<TickPlan>(start_ns_, deadline_ns, options_.budget, options_.seed);
   plan_->Expect(snapshot_cpu_ns_);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "symbolizer/go_binary.h"
+#include "symbolizer/go_image.h"
 #include "userspace/go/offsets.h"
 
 namespace stallscope {
@@ -56,7 +57,7 @@ absl::StatusOr<GoLayout> FindGoLayout(const LiveSpace& space) {
     if (!space.go_problem().empty()) return absl::UnimplementedError(space.go_problem());
     return absl::NotFoundError("not a Go program");
   }
-  const auto minor = GoMinor(go->version());
+  const auto minor = symbolizer::GoMinorVersion(go->version());
   const GoOffsets* offsets = minor ? KnownGoOffsets(*minor) : nullptr;
   if (!offsets) return absl::UnimplementedError(UnknownGoVersion(go->version()));
 

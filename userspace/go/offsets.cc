@@ -38,8 +38,6 @@ constexpr Row kTable[] = {
 
 }  // namespace
 
-std::optional<int> GoMinor(std::string_view version) { return symbolizer::GoMinorVersion(version); }
-
 const GoOffsets* KnownGoOffsets(int minor) {
   for (const Row& row : kTable) {
     if (row.minor == minor) return &row.offsets;
@@ -48,7 +46,7 @@ const GoOffsets* KnownGoOffsets(int minor) {
 }
 
 std::string UnknownGoVersion(std::string_view version) {
-  const auto minor = GoMinor(version);
+  const auto minor = symbolizer::GoMinorVersion(version);
   if (!minor) return fmt::format("the Go version '{}' is not understood", version);
   if (*minor > std::end(kTable)[-1].minor)
     return fmt::format("{} is newer than this build knows", version);

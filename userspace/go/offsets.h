@@ -35,9 +35,6 @@ struct GoOffsets {
   bool operator==(const GoOffsets&) const = default;
 };
 
-// The minor number of a Go version: 26 of "go1.26.8"; nullopt when it is not understood.
-std::optional<int> GoMinor(std::string_view version);
-
 // From the table that tools/gooffsets made; nullptr for a version that is not in it.
 const GoOffsets* KnownGoOffsets(int minor);
 

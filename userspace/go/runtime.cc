@@ -9,6 +9,7 @@
 #include <iterator>
 #include <utility>
 
+#include "symbolizer/go_image.h"
 #include "userspace/go/code.h"
 #include "userspace/go/globals.h"
 #include "userspace/go/self_check.h"
@@ -75,7 +76,7 @@ struct Believed {
 // something that the program's code contradicts (a release that moved fields).
 absl::StatusOr<Believed> BelievedOffsets(const GoModule& module, const GoRuntimeCode& code) {
   const std::string& version = module.tables->version();
-  const auto minor = GoMinor(version);
+  const auto minor = symbolizer::GoMinorVersion(version);
   const GoOffsets* known = minor ? KnownGoOffsets(*minor) : nullptr;
   absl::Status why =
       known ? CheckOffsets(*known, code) : absl::UnimplementedError(UnknownGoVersion(version));
@@ -125,7 +126,7 @@ absl::StatusOr<GoRuntime> Find(const GoModule& module, const Memory& memory,
   }
   runtime.path = module.path;
   runtime.version = module.tables->version();
-  runtime.minor = GoMinor(runtime.version).value_or(0);
+  runtime.minor = symbolizer::GoMinorVersion(runtime.version).value_or(0);
   runtime.load_bias = module.load_bias;
   runtime.tables = module.tables;
   constexpr int kFirstWithLabelList = 24;

@@ -344,10 +344,9 @@ bool LiveSpace::IsGo(uint64_t address) const {
   return place && mapping->module->go()->FunctionAt(*place).has_value();
 }
 
-std::optional<size_t> LiveSpace::MappingAt(uint64_t address) const {
+std::string_view LiveSpace::PathAt(uint64_t address) const {
   const OpenMapping* mapping = Find(address);
-  if (!mapping) return std::nullopt;
-  return mapping - mappings_.data();
+  return mapping ? std::string_view(mapping->path) : std::string_view();
 }
 
 std::vector<LiveSpace::GoModule> LiveSpace::GoModules() const {
@@ -410,6 +409,14 @@ std::vector<Mapping> LiveSpace::Mappings() const {
     result.push_back(std::move(mapping));
   }
   return result;
+}
+
+AddressSpace LiveSpace::Describe() const {
+  AddressSpace space;
+  space.exe = exe_;
+  space.mappings = Mappings();
+  if (const auto* tables = go(nullptr)) space.go_version = tables->version();
+  return space;
 }
 
 }  // namespace stallscope

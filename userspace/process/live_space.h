@@ -89,8 +89,8 @@ class LiveSpace {
   // above them. Learned from stacks that unwind tables followed to their end.
   void RememberStart(uint64_t address) { starts_.insert(address); }
   bool IsStart(uint64_t address) const { return starts_.contains(address); }
-  // Index of the mapping, to tell whether two addresses are of one file.
-  std::optional<size_t> MappingAt(uint64_t address) const;
+  // Path of the file that is mapped there; empty for none.
+  std::string_view PathAt(uint64_t address) const;
 
   // A mapped file with Go code.
   struct GoModule {
@@ -117,8 +117,11 @@ class LiveSpace {
   bool is_x86_64() const { return is_x86_64_; }
   // Start of the native function (or of that part of one) around `address`.
   std::optional<uint64_t> FunctionStart(uint64_t address) const;
-  // The executable mappings, for the recording.
+  // The executable mappings.
   std::vector<Mapping> Mappings() const;
+  // They, the executable and its Go version, for the recording. Whose they are is the caller's
+  // to add.
+  AddressSpace Describe() const;
 
  private:
   struct OpenMapping {

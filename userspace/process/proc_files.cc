@@ -146,9 +146,9 @@ absl::StatusOr<ProcessStat> ReadProcessStat(const std::string& proc_dir) {
   for (int field = 3; field <= 28; ++field) {
     if (!TakeChar(&rest, ' ')) return malformed;
     uint64_t* wanted = field == 22   ? &read.start_ticks
-                       : field == 26 ? &read.start_code
-                       : field == 27 ? &read.end_code
-                       : field == 28 ? &read.start_stack
+                       : field == 26 ? &read.memory.start_code
+                       : field == 27 ? &read.memory.end_code
+                       : field == 28 ? &read.memory.start_stack
                                      : nullptr;
     if (wanted && !TakeNumber(&rest, 10, wanted)) return malformed;
     rest.remove_prefix(std::min(rest.find(' '), rest.size()));

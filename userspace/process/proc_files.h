@@ -43,10 +43,17 @@ absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id);
 // ended. False when it cannot be read.
 bool HasEnded(const std::string& proc_dir);
 
-// From /proc/PID/stat. The addresses are 0 or 1 for who may not read the process's memory.
+// What tells the memory of one program from that of the next in the same process. 0 or 1 for who
+// may not read that memory.
+struct MemoryMark {
+  uint64_t start_code = 0, end_code = 0, start_stack = 0;
+  bool operator==(const MemoryMark&) const = default;
+};
+
+// From /proc/PID/stat.
 struct ProcessStat {
   uint64_t start_ticks = 0;  // clock ticks since boot, which tells two lives of a pid apart
-  uint64_t start_code = 0, end_code = 0, start_stack = 0;
+  MemoryMark memory;
 };
 absl::StatusOr<ProcessStat> ReadProcessStat(const std::string& proc_dir);
 

@@ -282,8 +282,7 @@ bool IsCLibrary(std::string_view path) {
 void CutStartCode(TableUnwind* unwind, LiveSpace& space) {
   if (!unwind->complete) return;
   const auto in_c_library = [&](const StackAddress& a) {
-    const auto mapping = space.MappingAt(a.is_return ? a.value - 1 : a.value);
-    return mapping && IsCLibrary(space.Mappings()[*mapping].path);
+    return IsCLibrary(space.PathAt(a.is_return ? a.value - 1 : a.value));
   };
   size_t start = unwind->addresses.size();
   while (start > 0 && in_c_library(unwind->addresses[start - 1])) --start;
