@@ -10,10 +10,6 @@
 namespace stallscope::symbolizer {
 namespace {
 
-// DWARF's numbers of the x86-64 registers.
-constexpr uint64_t kDwarfRbp = 6;
-constexpr uint64_t kDwarfReturnAddress = 16;
-
 constexpr size_t kMostIndexedEntries = 1u << 20;
 // The longest entries that compilers were seen to write have 20 kB (of 1.7 million in a
 // distribution), most some 40 bytes. These bounds keep a lookup in a hostile file near a

@@ -17,6 +17,11 @@
 
 namespace stallscope::symbolizer {
 
+// DWARF's numbers of the x86-64 registers.
+constexpr uint64_t kDwarfRbp = 6;
+constexpr uint64_t kDwarfRsp = 7;
+constexpr uint64_t kDwarfReturnAddress = 16;
+
 // Where the caller's value of a register is. Expressions are DWARF operations, in the file's bytes.
 struct SavedRegister {
   enum Kind : uint8_t {

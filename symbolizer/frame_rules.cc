@@ -10,11 +10,6 @@
 namespace stallscope::symbolizer {
 namespace {
 
-// DWARF's numbers of the x86-64 registers.
-constexpr uint64_t kDwarfRbp = 6;
-constexpr uint64_t kDwarfRsp = 7;
-constexpr uint64_t kDwarfReturnAddress = 16;
-
 constexpr int kMostOperations = 32;  // of one expression; compilers and linkers write at most nine
 
 // A value during evaluation: a constant, or a register (or the CFA) plus a constant, or the word

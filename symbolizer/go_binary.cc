@@ -12,13 +12,9 @@ namespace stallscope::symbolizer {
 namespace {
 
 // Real chains of inlined calls are some ten deep; a damaged tree could go round in circles.
-constexpr size_t kDeepestInlining = 256;
+constexpr size_t kDeepestGoInlining = 256;
 // For all tables of one address. The largest functions that Go's compiler makes need some 100,000.
 constexpr int64_t kStepsPerLookup = 1 << 21;
-
-bool StartsWith(std::string_view text, std::string_view prefix) {
-  return text.substr(0, prefix.size()) == prefix;
-}
 
 // `name` as Go prints it: from Go 1.21 on the table holds a generic function's type arguments in
 // full, and traces show
@@ -39,7 +35,7 @@ std::string PrintedName(std::string_view name, bool abbreviate) {
 
 FrameKind KindOf(std::string_view name, bool assembly) {
   for (const std::string_view package : {"runtime.", "runtime/", "internal/runtime/"}) {
-    if (StartsWith(name, package)) return FrameKind::kRuntime;
+    if (name.starts_with(package)) return FrameKind::kRuntime;
   }
   if (name.find('.') != std::string_view::npos) return FrameKind::kGo;
   // Names without a package: assembly of the runtime (memeqbody), or C that Go's linker took in.
@@ -114,7 +110,7 @@ struct GoBinary::Impl {
   // False: damaged.
   bool ExpandInlined(const GoFunctionRecord& function, uint32_t& pc, StepBudget& budget,
                      std::vector<Frame>& frames) const {
-    for (size_t depth = 0; depth < kDeepestInlining; ++depth) {
+    for (size_t depth = 0; depth < kDeepestGoInlining; ++depth) {
       const auto call = InlinedCallAt(function, pc, budget);
       if (!call) return true;
       const std::string_view name = image.table.Name(call->name);
@@ -177,7 +173,7 @@ std::optional<GoFunction> GoBinary::FunctionNamed(std::string_view name) const {
   if (plain.empty()) return std::nullopt;
   for (uint64_t index = 0; index < table.function_count(); ++index) {
     const std::optional<GoFunctionRecord> record = table.Function(index);
-    if (!record || !StartsWith(table.Name(record->name), plain)) continue;
+    if (!record || !table.Name(record->name).starts_with(plain)) continue;
     GoFunction function = impl_->Describe(*record);
     if (function.name == name) return function;
   }

@@ -28,21 +28,17 @@ bool IsOutermost(std::string_view name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
-bool StartsWith(std::string_view text, std::string_view prefix) {
-  return text.substr(0, prefix.size()) == prefix;
-}
-
 }  // namespace
 
 bool GoFunctionSavesRbp(std::string_view code) {
   code = code.substr(0, kLongestPrologue);
   if (code.find(kPushRbp) != std::string_view::npos) return true;
   const size_t byte_form = code.find(kStoreRbpByte);
-  if (byte_form != std::string_view::npos && StartsWith(code.substr(byte_form + 5), kPointRbpByte))
+  if (byte_form != std::string_view::npos && code.substr(byte_form + 5).starts_with(kPointRbpByte))
     return true;
   const size_t word_form = code.find(kStoreRbpWord);
   return word_form != std::string_view::npos && code.size() > word_form + 8 &&
-         StartsWith(code.substr(word_form + 8), kPointRbpWord);
+         code.substr(word_form + 8).starts_with(kPointRbpWord);
 }
 
 std::optional<FrameRule> GoRuleAt(const GoBinary& go, const ElfFile& file, uint64_t address,

@@ -45,7 +45,7 @@ struct Runtime {
     memory.Put<uint64_t>(kAllgptr, count > 0 ? kArray : 0);
     memory.Put<uint64_t>(kAllglen, count);
   }
-  absl::StatusOr<GoroutineList> Find() const {
+  absl::StatusOr<GoroutineListVariables> Find() const {
     return FindGoroutineList(code, symbols, memory, IsData);
   }
 
@@ -55,7 +55,7 @@ struct Runtime {
   GoOffsets offsets;
 };
 
-std::string Refusal(const absl::StatusOr<GoroutineList>& list) {
+std::string Refusal(const absl::StatusOr<GoroutineListVariables>& list) {
   EXPECT_FALSE(list.ok());
   return std::string(list.status().message());
 }

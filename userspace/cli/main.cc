@@ -16,27 +16,18 @@
 #include "userspace/cli/dump.h"
 #include "userspace/cli/list.h"
 #include "userspace/cli/options.h"
+#include "userspace/cli/record.h"
 #include "userspace/cli/top.h"
 #include "userspace/cli/version.h"
 #include "userspace/cli/words.h"
 #include "userspace/collect/requirements.h"
-#ifdef STALLSCOPE_RECORD
-#include "userspace/cli/record.h"
-#endif
 
 namespace stallscope {
 namespace {
 
 // One overload a command; each returns the exit code.
 struct Run {
-#ifdef STALLSCOPE_RECORD
   int operator()(const RecordOptions& options) const { return RunRecord(options); }
-#else
-  int operator()(const RecordOptions&) const {
-    return ReportError(
-        RunError("this build has no record", "build it with userspace/cli/record.cc"));
-  }
-#endif
   int operator()(const ConvertOptions& options) const { return RunConvert(options); }
   int operator()(const TopOptions& options) const { return RunTop(options); }
   int operator()(const DumpOptions& options) const { return RunDump(options); }

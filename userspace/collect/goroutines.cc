@@ -24,7 +24,7 @@ std::string ProcDir(uint32_t pid) { return fmt::format("/proc/{}", pid); }
 absl::Status Goroutines::Add(uint32_t pid) {
   Program program;
   program.pid = pid;
-  const absl::Status status = Open(&program);
+  absl::Status status = Open(&program);
   if (status.ok() || absl::IsFailedPrecondition(status)) programs_.push_back(std::move(program));
   return status;
 }

@@ -38,7 +38,7 @@ void LayoutWindows::Read(const Sink& sink) {
   std::sort(due.begin(), due.end(), [&](SpaceIndex a, SpaceIndex b) {
     return std::pair(windows_[a].due_ns, a) < std::pair(windows_[b].due_ns, b);
   });
-  ReadUntil(now + kBudget, std::move(due), sink);
+  ReadUntil(now + kBudget, due, sink);
 }
 
 void LayoutWindows::Finish(const Sink& sink) {
@@ -48,7 +48,7 @@ void LayoutWindows::Finish(const Sink& sink) {
     if (!window.waiting.empty() || !window.straddling.empty()) waiting.push_back(space);
   }
   std::sort(waiting.begin(), waiting.end());
-  ReadUntil(clock_() + kLastBudget, std::move(waiting), sink);
+  ReadUntil(clock_() + kLastBudget, waiting, sink);
   for (auto& [space, window] : windows_) {  // those that there was no time for
     for (const auto& [bytes, sample] : window.straddling)
       sink(*window.unsure, sample.first, sample.second);
@@ -57,7 +57,7 @@ void LayoutWindows::Finish(const Sink& sink) {
   windows_.clear();
 }
 
-void LayoutWindows::ReadUntil(uint64_t end_ns, std::vector<SpaceIndex> spaces, const Sink& sink) {
+void LayoutWindows::ReadUntil(uint64_t end_ns, const std::vector<SpaceIndex>& spaces, const Sink& sink) {
   uint64_t start = clock_();
   for (SpaceIndex space : spaces) {
     if (start >= end_ns) return;

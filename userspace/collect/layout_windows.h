@@ -56,7 +56,7 @@ class LayoutWindows {
 
   // Reads one layout; false when the window is over for good.
   bool ReadOne(SpaceIndex space, Window* window, const Sink& sink, SpaceIndex* next);
-  void ReadUntil(uint64_t end_ns, std::vector<SpaceIndex> spaces, const Sink& sink);
+  void ReadUntil(uint64_t end_ns, const std::vector<SpaceIndex>& spaces, const Sink& sink);
 
   Reader reader_;
   Clock clock_;

@@ -8,6 +8,8 @@
 #include <iterator>
 #include <optional>
 
+#include "userspace/go/values.h"
+
 namespace stallscope {
 namespace {
 
@@ -37,19 +39,14 @@ bool Contains(const std::vector<uint64_t>& sorted, uint64_t value) {
   return std::binary_search(sorted.begin(), sorted.end(), value);
 }
 
-// A Go slice in memory.
-struct Slice {
-  uint64_t data, length, capacity;
-};
-
 struct Candidate {
   uint64_t allgs = 0;
-  GoroutineList list;
+  GoroutineListVariables list;
 };
 
 // The slice allgs, and the two words that repeat its array and its length.
 bool Agrees(const Candidate& candidate, const Memory& memory, uint64_t* length) {
-  const auto slice = memory.ReadValue<Slice>(candidate.allgs);
+  const auto slice = memory.ReadValue<GoSlice>(candidate.allgs);
   const auto data = memory.ReadValue<uint64_t>(candidate.list.allgptr);
   const auto count = memory.ReadValue<uint64_t>(candidate.list.allglen);
   if (!slice || !data || !count) return false;
@@ -58,7 +55,7 @@ bool Agrees(const Candidate& candidate, const Memory& memory, uint64_t* length) 
          slice->data % kWord == 0 && (slice->data == 0) == (slice->length == 0);
 }
 
-absl::StatusOr<GoroutineList> Believe(const Candidate& candidate, const Memory& memory) {
+absl::StatusOr<GoroutineListVariables> Believe(const Candidate& candidate, const Memory& memory) {
   uint64_t length = 0;
   for (int i = 0; i < kTries; ++i) {
     if (!Agrees(candidate, memory, &length)) continue;
@@ -76,8 +73,9 @@ const CodeFacts& Appender(const GoRuntimeCode& code) {
   return code.allgadd.static_addresses.empty() ? code.new_goroutine : code.allgadd;
 }
 
-absl::StatusOr<GoroutineList> ListBySymbols(const GoRuntimeCode& code,
-                                            const GoRuntimeSymbols& symbols, const Memory& memory) {
+absl::StatusOr<GoroutineListVariables> ListBySymbols(const GoRuntimeCode& code,
+                                                     const GoRuntimeSymbols& symbols,
+                                                     const Memory& memory) {
   // A plugin has variables and never uses them: its code works on those of the program.
   const Candidate candidate = {symbols.allgs, {symbols.allglen, symbols.allgptr}};
   uint64_t length = 0;
@@ -102,7 +100,7 @@ std::vector<Candidate> CandidatesByCode(const std::vector<uint64_t>& slices,
                                         const std::vector<uint64_t>& words, const Memory& memory) {
   std::vector<Candidate> candidates;
   for (const uint64_t allgs : slices) {
-    const auto own = [&](uint64_t word) { return word >= allgs && word < allgs + sizeof(Slice); };
+    const auto own = [&](uint64_t word) { return word >= allgs && word < allgs + sizeof(GoSlice); };
     for (const uint64_t allgptr : words) {
       if (own(allgptr)) continue;
       for (const uint64_t allglen : words) {
@@ -116,10 +114,10 @@ std::vector<Candidate> CandidatesByCode(const std::vector<uint64_t>& slices,
   return candidates;
 }
 
-absl::StatusOr<GoroutineList> ListByCode(const GoRuntimeCode& code, const Memory& memory,
-                                         const IsVariable& is_variable) {
+absl::StatusOr<GoroutineListVariables> ListByCode(const GoRuntimeCode& code, const Memory& memory,
+                                                  const IsVariable& is_variable) {
   const std::vector<uint64_t> slices =
-      Variables(Appender(code).static_addresses, sizeof(Slice), is_variable);
+      Variables(Appender(code).static_addresses, sizeof(GoSlice), is_variable);
   const std::vector<uint64_t> words =
       Variables(Intersection(Appender(code).static_addresses, code.for_each_g.static_addresses),
                 kWord, is_variable);
@@ -148,10 +146,10 @@ absl::StatusOr<GoroutineList> ListByCode(const GoRuntimeCode& code, const Memory
 
 }  // namespace
 
-absl::StatusOr<GoroutineList> FindGoroutineList(const GoRuntimeCode& code,
-                                                const GoRuntimeSymbols& symbols,
-                                                const Memory& memory,
-                                                const IsVariable& is_variable) {
+absl::StatusOr<GoroutineListVariables> FindGoroutineList(const GoRuntimeCode& code,
+                                                         const GoRuntimeSymbols& symbols,
+                                                         const Memory& memory,
+                                                         const IsVariable& is_variable) {
   const bool has_symbols = symbols.allgs != 0 && symbols.allglen != 0 && symbols.allgptr != 0;
   const bool has_code = !Appender(code).static_addresses.empty();
   if (!has_code) return absl::UnimplementedError("no function runtime.allgadd");

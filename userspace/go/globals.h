@@ -35,15 +35,16 @@ struct GoRuntimeSymbols {
 // Whether `size` bytes at an address of the process are variables of this runtime's module.
 using IsVariable = std::function<bool(uint64_t address, uint64_t size)>;
 
-struct GoroutineList {
+// The addresses of the variables that hold the list of all goroutines.
+struct GoroutineListVariables {
   uint64_t allglen = 0, allgptr = 0;
 };
 // Unimplemented: not found, or two ways contradict each other. FailedPrecondition: the list is
 // there and empty: the runtime has not started (or never will: a copy that another one replaces).
-absl::StatusOr<GoroutineList> FindGoroutineList(const GoRuntimeCode& code,
-                                                const GoRuntimeSymbols& symbols,
-                                                const Memory& memory,
-                                                const IsVariable& is_variable);
+absl::StatusOr<GoroutineListVariables> FindGoroutineList(const GoRuntimeCode& code,
+                                                         const GoRuntimeSymbols& symbols,
+                                                         const Memory& memory,
+                                                         const IsVariable& is_variable);
 
 // runtime.sched; 0: not found, or two ways contradict each other.
 uint64_t FindSched(const GoRuntimeCode& code, const GoRuntimeSymbols& symbols,

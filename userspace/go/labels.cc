@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "userspace/go/values.h"
+
 namespace stallscope {
 namespace {
 
@@ -13,18 +15,10 @@ constexpr uint64_t kMostLabels = 256;
 constexpr uint64_t kLongestString = 4096;
 constexpr uint64_t kMostBytes = 64 << 10;
 
-struct GoString {
-  uint64_t data = 0, size = 0;
-};
 struct Label {
   GoString key, value;
 };
 static_assert(sizeof(Label) == 32);
-
-// A Go slice, of Label.
-struct Slice {
-  uint64_t data = 0, size = 0, capacity = 0;
-};
 
 // Go's map header (runtime.hmap) of go1.18 to go1.23.
 struct MapHeader {
@@ -50,9 +44,9 @@ constexpr uint8_t kEmptyOne = 1;   // top_hash: up to here nothing
 constexpr uint8_t kFirstHash = 5;  // from here an entry; in between the bucket has moved
 
 std::optional<std::vector<Label>> LabelsOfSlice(const Memory& memory, uint64_t address) {
-  const auto slice = memory.ReadValue<Slice>(address);
-  if (!slice || slice->size > kMostLabels || slice->size > slice->capacity) return std::nullopt;
-  std::vector<Label> labels(slice->size);
+  const auto slice = memory.ReadValue<GoSlice>(address);
+  if (!slice || slice->length > kMostLabels || slice->length > slice->capacity) return std::nullopt;
+  std::vector<Label> labels(slice->length);
   if (!labels.empty() &&
       !memory.Read(slice->data, labels.data(), labels.size() * sizeof(labels[0]))) {
     return std::nullopt;

@@ -23,16 +23,12 @@ std::string_view Basename(std::string_view path) {
   return path;
 }
 
-bool StartsWith(std::string_view text, std::string_view prefix) {
-  return text.substr(0, prefix.size()) == prefix;
-}
-
 // glibc 2.34 put its threads into libc.so.6; before, and in other C libraries, they stand apart.
 bool IsSystemLibrary(std::string_view path) {
   const std::string_view name = Basename(path);
   for (std::string_view prefix : {"libc.so", "libc-2.", "libc.musl-", "libpthread", "librt.so",
                                   "librt-2.", "ld-linux", "ld-musl-", "ld-2.", "ld.so"}) {
-    if (StartsWith(name, prefix)) return true;
+    if (name.starts_with(prefix)) return true;
   }
   return path == "[vdso]" || path == "[vsyscall]";
 }

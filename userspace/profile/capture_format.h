@@ -4,6 +4,8 @@
 // format in words.
 #pragma once
 
+#include <zlib.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -15,6 +17,15 @@ inline constexpr uint32_t kCaptureVersion = 1;
 inline constexpr size_t kCaptureHeaderSize =
     24;  // magic 8, version 4, file length 8, CRC-32 of these 4
 inline constexpr size_t kBlockHeaderSize = 16;  // type 4, stored length 4, raw length 4, CRC-32 4
+
+// CRC-32 (zlib's) of both, one after the other.
+inline uint32_t CaptureCrc(std::string_view first, std::string_view second = {}) {
+  uLong crc = crc32(0, reinterpret_cast<const Bytef*>(first.data()), first.size());
+  // Null bytes would ask crc32() for its first value.
+  if (!second.empty())
+    crc = crc32(crc, reinterpret_cast<const Bytef*>(second.data()), second.size());
+  return static_cast<uint32_t>(crc);
+}
 
 // A reader refuses longer blocks; the writer keeps far below it.
 inline constexpr uint32_t kMaxBlockRawLength = 16u << 20;

@@ -28,14 +28,6 @@ uint64_t Fixed64(std::string_view bytes, size_t offset) {
   return Fixed32(bytes, offset) | static_cast<uint64_t>(Fixed32(bytes, offset + 4)) << 32;
 }
 
-uint32_t Crc(std::string_view first, std::string_view second = {}) {
-  uLong crc = crc32(0, reinterpret_cast<const Bytef*>(first.data()), first.size());
-  if (!second.empty()) {
-    crc = crc32(crc, reinterpret_cast<const Bytef*>(second.data()), second.size());
-  }
-  return static_cast<uint32_t>(crc);
-}
-
 // What may still be allocated for what is read.
 class MemoryBudget {
  public:
@@ -378,7 +370,8 @@ class Reader {
     const uint32_t crc = Fixed32(bytes_, offset_ + 12);
     if (bytes_.size() - offset_ - kBlockHeaderSize < stored_length) return Damage("cut");
     const std::string_view stored = bytes_.substr(offset_ + kBlockHeaderSize, stored_length);
-    if (Crc(bytes_.substr(offset_, kBlockHeaderSize - 4), stored) != crc) return Damage("damaged");
+    if (CaptureCrc(bytes_.substr(offset_, kBlockHeaderSize - 4), stored) != crc)
+      return Damage("damaged");
     if (raw_length > kMaxBlockRawLength) return Damage("damaged");
     if (!budget_.Take(raw_length)) return Damage("too large to read");
     std::string raw(raw_length, '\0');
@@ -563,7 +556,8 @@ absl::StatusOr<ReadCaptureResult> ReadCapture(std::string_view bytes, size_t mem
     return absl::InvalidArgumentError(
         fmt::format("cut at byte {}, inside the header: nothing can be read", bytes.size()));
   }
-  if (Crc(bytes.substr(0, kCaptureHeaderSize - 4)) != Fixed32(bytes, kCaptureHeaderSize - 4)) {
+  if (CaptureCrc(bytes.substr(0, kCaptureHeaderSize - 4)) !=
+      Fixed32(bytes, kCaptureHeaderSize - 4)) {
     return absl::InvalidArgumentError("the header of the capture is damaged");
   }
   const uint32_t version = Fixed32(bytes, kCaptureMagic.size());

@@ -28,14 +28,6 @@ void PutFixed64(std::string& out, uint64_t value) {
   PutFixed32(out, static_cast<uint32_t>(value >> 32));
 }
 
-uint32_t Crc(std::string_view first, std::string_view second = {}) {
-  uLong crc = crc32(0, reinterpret_cast<const Bytef*>(first.data()), first.size());
-  if (!second.empty()) {
-    crc = crc32(crc, reinterpret_cast<const Bytef*>(second.data()), second.size());
-  }
-  return static_cast<uint32_t>(crc);
-}
-
 std::string Deflate(std::string_view raw) {
   uLongf length = compressBound(raw.size());
   std::string stored(length, '\0');
@@ -209,7 +201,7 @@ class Writer {
     std::string header(kCaptureMagic);
     PutFixed32(header, kCaptureVersion);
     PutFixed64(header, file_.size());
-    PutFixed32(header, Crc(header));
+    PutFixed32(header, CaptureCrc(header));
     file_.replace(0, kCaptureHeaderSize, header);
   }
 
@@ -221,7 +213,7 @@ class Writer {
     PutFixed32(header, static_cast<uint32_t>(type));
     PutFixed32(header, static_cast<uint32_t>(stored.size()));
     PutFixed32(header, static_cast<uint32_t>(payload.bytes().size()));
-    PutFixed32(header, Crc(header, stored));
+    PutFixed32(header, CaptureCrc(header, stored));
     file_ += header;
     file_ += stored;
     ++blocks_;

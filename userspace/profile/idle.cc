@@ -11,14 +11,10 @@ extern const std::string_view kIdleRules;  // idle.rules, put in at build time
 
 namespace {
 
-bool StartsWith(std::string_view text, std::string_view prefix) {
-  return text.substr(0, prefix.size()) == prefix;
-}
-
 // What parks a goroutine, on behalf of the function that waits.
 bool IsParking(std::string_view function) {
-  return StartsWith(function, "runtime.") || StartsWith(function, "internal/runtime/") ||
-         StartsWith(function, "internal/poll.");
+  return function.starts_with("runtime.") || function.starts_with("internal/runtime/") ||
+         function.starts_with("internal/poll.");
 }
 
 std::string_view Trimmed(std::string_view text) {

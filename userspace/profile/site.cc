@@ -29,7 +29,7 @@ bool Contains(const std::array<std::string_view, N>& sorted, std::string_view wo
   return std::binary_search(sorted.begin(), sorted.end(), word);
 }
 
-enum SiteRank { kNoSite, kUnderneath, kPlumbing, kStandardLibrary, kOwn };
+enum SiteRank { kUnnamed, kUnderneath, kPlumbing, kStandardLibrary, kOwn };
 
 SiteRank RankOfGo(std::string_view function) {
   const std::string_view package = function.substr(0, function.find_first_of("/."));
@@ -39,7 +39,7 @@ SiteRank RankOfGo(std::string_view function) {
 }
 
 SiteRank RankOf(const ProfileFrame& frame) {
-  if (frame.unnamed) return kNoSite;
+  if (frame.unnamed) return kUnnamed;
   switch (frame.kind) {
     case ProfileFrameKind::kGo:
       return RankOfGo(frame.name);
@@ -51,7 +51,7 @@ SiteRank RankOf(const ProfileFrame& frame) {
     case ProfileFrameKind::kMarker:
       break;
   }
-  return kNoSite;
+  return kUnnamed;
 }
 
 }  // namespace
@@ -59,7 +59,7 @@ SiteRank RankOf(const ProfileFrame& frame) {
 std::optional<uint32_t> SiteOfWait(const std::vector<ProfileFrame>& frames,
                                    const std::vector<uint32_t>& stack, size_t from) {
   std::optional<uint32_t> site;
-  SiteRank best = kNoSite;
+  SiteRank best = kUnnamed;
   for (size_t i = stack.size(); i > from; --i) {
     const uint32_t frame = stack[i - 1];
     if (frame >= frames.size()) continue;
