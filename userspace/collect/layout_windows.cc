@@ -57,7 +57,8 @@ void LayoutWindows::Finish(const Sink& sink) {
   windows_.clear();
 }
 
-void LayoutWindows::ReadUntil(uint64_t end_ns, const std::vector<SpaceIndex>& spaces, const Sink& sink) {
+void LayoutWindows::ReadUntil(uint64_t end_ns, const std::vector<SpaceIndex>& spaces,
+                              const Sink& sink) {
   uint64_t start = clock_();
   for (SpaceIndex space : spaces) {
     if (start >= end_ns) return;

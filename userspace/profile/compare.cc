@@ -117,7 +117,7 @@ class Comparer {
         Add(i, sample, false, seconds, sums);
       }
     }
-    comparison_.rates.push_back(Finish(first.name, first.columns[0], std::move(sums)));
+    comparison_.rates.push_back(Finish(first.name, first.columns[0], sums));
   }
 
   void CompareCounts() {
@@ -134,10 +134,10 @@ class Comparer {
     }
     const CountSource first = CountsOf(profiles_[0]);
     const std::string name = IsCount(*first.event) ? first.event->name : "goroutines";
-    comparison_.counts = Finish(name, {"count", "count"}, std::move(sums));
+    comparison_.counts = Finish(name, {"count", "count"}, sums);
   }
 
-  EventComparison Finish(const std::string& name, const Column& column, Sums sums) const {
+  EventComparison Finish(const std::string& name, const Column& column, const Sums& sums) const {
     EventComparison event;
     event.name = name;
     event.column = column;
@@ -147,7 +147,7 @@ class Comparer {
       std::tie(change.comm, change.frames, change.reason, std::ignore) = key;
       if (std::get<3>(key) != kNoCreator) change.creator = std::get<3>(key);
       for (size_t i = 0; i < values.size(); ++i) event.totals[i] += values[i];
-      change.values = std::move(values);
+      change.values = values;
     }
     std::stable_sort(event.changes.begin(), event.changes.end(),
                      [](const StackChange& a, const StackChange& b) {
