@@ -13,8 +13,6 @@ SWITCHES = 100_000
 # What libc may call the function, and the only function that calls it.
 CALLERS = {"read": "call_read", "poll": "call_poll", "pause": "call_pause"}
 LIBC = re.compile(r"^(?:__)?(?:GI_)*(?:__)?(?:libc_)?(read|poll|pause)$")
-# From 2.41 on libc makes calls that can be cancelled through functions of its own.
-BELOW_LIBC = re.compile(r"^(\[libc\.so\.6\+0x[0-9a-f]+\]|\w*syscall_cancel\w*)$")
 UNKNOWN = "[caller unknown]"
 # With frame pointers every named frame must be one of these, in this order from the root.
 THREADS = {"reader_thread", "poller_thread", "pauser_thread", "signaller_thread"}
@@ -40,7 +38,7 @@ def leaf_and_caller(sample):
     names = list(sample.user_names)
     function = None
     if any(LIBC.match(name) for name in names):
-        while BELOW_LIBC.match(names[-1]):
+        while re.fullmatch(h.INSIDE_LIBC, names[-1]):
             names.pop()
     while names and (match := LIBC.match(names[-1])):
         function = match[1]

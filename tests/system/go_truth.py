@@ -16,7 +16,7 @@ INTERNALS = json.loads((h.HERE / "go_internals.json").read_text())
 # Go's dump does not print these two; CallersFrames prints the first.
 ROOTS = ("runtime.goexit", "runtime.main")
 C_FRAMES = re.compile(r"c_(inner|outer|block)|_cgo_\w+|\[gotruth\+0x[0-9a-f]+\]|\[caller unknown\]|(__)?(GI___)?(libc_)?read"
-                      r"|\[libc\.so\.6\+0x[0-9a-f]+\]|\w*syscall_cancel\w*")
+                      rf"|{h.INSIDE_LIBC}")
 
 
 def parse_dump(text):

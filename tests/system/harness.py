@@ -27,6 +27,9 @@ STALLSCOPE = os.environ.get("STALLSCOPE", str(REPO / "build/release/stallscope")
 TESTPROGS = pathlib.Path(os.environ.get("STALLSCOPE_TESTPROGS", REPO / "build/release/tests/testprogs/bin"))
 TMP_ROOT = pathlib.Path(os.environ.get("STALLSCOPE_TEST_TMP", REPO / "build/release/tests/tmp"))
 GO_SOURCES = HERE.parent / "testprogs" / "go"
+# Frames of libc between its function for a system call and the call: from 2.41 on one that can be cancelled goes
+# through functions of its own.
+INSIDE_LIBC = r"\[libc\.so\.6\+0x[0-9a-f]+\]|\w*syscall_cancel\w*"
 
 
 def skip(reason):

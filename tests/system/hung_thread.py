@@ -14,8 +14,8 @@ RECORD_S = 4
 AFTER_S = 5
 UNKNOWN = r"\[caller unknown\]"
 READ = r"(__)?(GI___)?(libc_)?read"
-# libc's debug file tells an inlined half of it; from 2.41 on a call that can be cancelled goes through more of libc.
-READS = [READ, (READ, "?"), (r"\[libc\.so\.6\+0x[0-9a-f]+\]|\w*syscall_cancel\w*", "*")]
+# libc's debug file tells an inlined half of it.
+READS = [READ, (READ, "?"), (h.INSIDE_LIBC, "*")]
 LIBC_ROOT = r"(start_thread|_*(GI_+)?clone3?|\[libc\.so\.6\+0x[0-9a-f]+\])"
 GO_SYSCALLS = [r"syscall\.Syscall", r"syscall\.RawSyscall6", r".*syscall(/linux)?\.Syscall6"]
 GO_CHAIN = [r"main\.hangOuter", r"main\.hangMiddle", r"main\.hangInner", r"main\.hang"]

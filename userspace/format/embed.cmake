@@ -6,6 +6,8 @@
 # their hashes, which are all that the page's content security policy admits, at {{STYLE_HASH}} and {{SCRIPT_HASH}}.
 # The other {{NAMES}} are filled in when a profile is written (html.cc).
 
+include(${CMAKE_CURRENT_LIST_DIR}/../cpp_string.cmake)
+
 # The digest as content security policies write it: sha256- and base64.
 function(policy_hash text out)
   set(alphabet ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/)
@@ -27,12 +29,6 @@ endfunction()
 file(READ "${HTML}" page)
 file(READ "${CSS}" style)
 file(READ "${JS}" script)
-foreach(asset page style script)
-  # A chunk below could cut a character of several bytes in two.
-  if("${${asset}}" MATCHES "[^\t\n -~]")
-    message(FATAL_ERROR "the ${asset} is not plain ASCII: use escapes")
-  endif()
-endforeach()
 if("${style}" MATCHES "</style" OR "${script}" MATCHES "</script")
   message(FATAL_ERROR "a style sheet or a script cannot hold its own closing tag")
 endif()
@@ -47,12 +43,7 @@ string(REPLACE "{{SCRIPT}}" "${script}" page "${page}")
 set(source "// Made by embed.cmake from ${HTML}, ${CSS} and ${JS}.\n")
 string(APPEND source "#include \"userspace/format/page.h\"\n\nnamespace stallscope {\n\n")
 string(APPEND source "const std::string_view kPage =\n")
-string(LENGTH "${page}" length)
-set(at 0)
-while(at LESS length)
-  string(SUBSTRING "${page}" ${at} 4000 chunk)
-  string(APPEND source "R\"_page_(${chunk})_page_\"\n")
-  math(EXPR at "${at} + 4000")
-endwhile()
+cpp_string("${page}" text)
+string(APPEND source "${text}")
 string(APPEND source ";\n\n}  // namespace stallscope\n")
 file(WRITE "${OUT}" "${source}")

@@ -102,10 +102,7 @@ class StackNamer {
     for (const StackAddress& address : segment.addresses) {
       const NamedFrames& frames = addresses_.Name(space, address);
       named.evidence |= frames.evidence;
-      const bool elided = frames.wrapper && !symbolizer::GoShowsWrapper(callee);
-      callee = frames.outermost;
-      named.frames.insert(named.frames.end(), frames.frames.begin() + elided, frames.frames.end());
-      const uint64_t count = frames.frames.size() - elided;
+      const uint64_t count = Append(frames, callee, named.frames);
       if (kernel) {
         counts.kernel_frames += count;
         counts.kernel_unnamed += frames.unnamed;
@@ -132,11 +129,7 @@ class StackNamer {
     if (segment.addresses.empty() || !named.creator.empty()) return;
     const symbolizer::Frame* callee = nullptr;
     for (const StackAddress& address : segment.addresses) {
-      const NamedFrames& frames = addresses_.Name(segment.space, address);
-      const bool elided = frames.wrapper && !symbolizer::GoShowsWrapper(callee);
-      callee = frames.outermost;
-      named.creator.insert(named.creator.end(), frames.frames.begin() + elided,
-                           frames.frames.end());
+      Append(addresses_.Name(segment.space, address), callee, named.creator);
     }
     if (named.creator.empty()) return;
     named.go_statement = named.creator.front();
@@ -144,6 +137,15 @@ class StackNamer {
     const bool whole_parent = segment.addresses.size() > 1;
     named.creator.push_back(
         addresses_.Marker(whole_parent ? "created by, still there" : "created by"));
+  }
+
+  // Without a wrapper that Go's traces leave out above `callee`. Returns how many frames they were.
+  static size_t Append(const NamedFrames& named, const symbolizer::Frame*& callee,
+                       std::vector<uint32_t>& frames) {
+    const bool elided = named.wrapper && !symbolizer::GoShowsWrapper(callee);
+    callee = named.outermost;
+    frames.insert(frames.end(), named.frames.begin() + elided, named.frames.end());
+    return named.frames.size() - elided;
   }
 
   static void Count(const Stack& stack, const UserPart& user, StackCounts& counts) {
