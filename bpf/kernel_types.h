@@ -109,10 +109,14 @@ struct linux_binprm;
 
 struct pt_regs {
 	unsigned long bp;
+	unsigned long bx;
+	unsigned long cx;
+	unsigned long ax;
 	unsigned long di;
 	unsigned long orig_ax;
 	unsigned long ip;
 	unsigned long cs;
+	unsigned long flags;
 	unsigned long sp;
 };
 

@@ -218,6 +218,36 @@ static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const
 }
 
 /*
+ * The first step of a walk of a goroutine that has left its stack, or is about to: where it goes on. `interrupted`: it may
+ * stand at the entry of a function, before that has made its frame; then the word at the stack pointer is perhaps its
+ * caller, which tables can tell. false: its place cannot be read.
+ */
+static __always_inline bool begin_goroutine_walk(u64 g, bool interrupted, const struct go_layout *go, struct walk *walk)
+{
+	struct stack *out = &walk->stack;
+	u64 address, word = 0;
+
+	out->flags = 0;
+	out->goroutine_at = 0;
+	out->steps = 0;
+	out->steps_check = 0;
+	out->chain_at = 1;
+	walk->goroutine = g;
+	address = enter_goroutine(walk, go);
+	if (!address)
+		return false;
+	walk->hash = hash_step(hash_seed, address);
+	out->addresses[0] = address;
+	if (!interrupted || bpf_probe_read_user(&word, sizeof(word), (void *)walk->low) || !word)
+		return true;
+	out->flags |= STACK_LEAF_WORD;
+	out->addresses[1] = word;
+	out->chain_at = 2;
+	walk->hash = hash_step(walk->hash, word);
+	return true;
+}
+
+/*
  * chain_at + i, hidden from the compiler. The verifier has to see a loop counter that begins with a known number (before
  * 6.4 it takes another for an endless loop), and an index that is compared before it is used.
  */

@@ -205,6 +205,60 @@ struct pid_record {
 };
 WIRE_ASSERT(sizeof(struct pid_record) == 16, "struct pid_record");
 
+/* --- goroutines, measured ------------------------------------------------------------------------------------------ */
+
+/* g.atomicstatus, as the runtime numbers it, without the scan bit. */
+enum goroutine_status {
+	GOROUTINE_IDLE = 0,
+	GOROUTINE_RUNNABLE = 1,
+	GOROUTINE_RUNNING = 2,
+	GOROUTINE_SYSCALL = 3,
+	GOROUTINE_WAITING = 4,
+	GOROUTINE_DEAD = 6,
+	GOROUTINE_COPYSTACK = 8,
+	GOROUTINE_LEAKED = 10,
+	GOROUTINE_UNSEEN = 0xff, /* ours: in a state that it enters and leaves without casgstatus */
+};
+
+/* What a goroutine is doing, since when, where; by the address of its g. */
+struct goroutine_state {
+	__u64 since;
+	__u64 stack; /* id; a promise's low half counts stacks that user space has read itself */
+	__u64 created_at; /* g.gopc */
+	__u32 status;
+	__u32 reason; /* g.waitreason, while it waits; else 0 */
+};
+WIRE_ASSERT(sizeof(struct goroutine_state) == 32, "struct goroutine_state");
+WIRE_OFFSET(goroutine_state, status, 24);
+
+/* What goroutines' time is summed by. */
+struct goroutine_key {
+	__u64 stack;
+	__u64 created_at;
+	__u32 status;
+	__u32 reason;
+};
+WIRE_ASSERT(sizeof(struct goroutine_key) == 24, "struct goroutine_key");
+
+struct goroutine_sum {
+	__u64 time_ns;
+	__u64 count;
+};
+WIRE_ASSERT(sizeof(struct goroutine_sum) == 16, "struct goroutine_sum");
+
+enum gosched_counter {
+	GOSCHED_TRANSITIONS = 0,
+	GOSCHED_STACK_MAP_FULL,     /* stacks that found no room; the wait is kept without it */
+	GOSCHED_NO_STACK,           /* stacks that could not be read, or were too much for the memory at hand */
+	GOSCHED_SUM_MAP_FULL,       /* waits that found no room */
+	GOSCHED_SUM_MAP_FULL_NS,    /* their time */
+	GOSCHED_GOROUTINE_MAP_FULL, /* transitions of goroutines that found no room */
+	GOSCHED_START_UNKNOWN,      /* waits that were left and never seen to be entered */
+	GOSCHED_END_UNKNOWN,        /* waits that were never seen to be left; their time is not kept */
+	GOSCHED_END_UNKNOWN_NS,     /* the time to the next transition */
+	GOSCHED_COUNTERS,           /* their number */
+};
+
 /* --- process events ---------------------------------------------------------------------------------------------- */
 
 enum process_event_kind { PROCESS_FORK = 1, PROCESS_EXEC = 2, PROCESS_EXIT = 3 };

@@ -403,6 +403,7 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
   AddView(app, options.view);
   AddSingle(app, "--stacks", stacks);
   AddSingle(app, "--budget", budget);
+  AddFlag(app, "--exact", options.exact);
   AddFlag(app, "--strict", options.strict);
   AddFlag(app, "-q,--quiet", options.quiet);
   AddFlag(app, "-v,--verbose", options.verbose);
@@ -424,6 +425,12 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
   if (goroutines && options.target.kind == TargetSelector::Kind::kAll) {
     return UsageError("-a and -e goroutine: goroutines are read program by program",
                       "name the programs: -p PID, --comm NAME or --cgroup PATH");
+  }
+  const bool no_goroutines = !goroutines && (!options.events.empty() ||
+                                             options.target.kind == TargetSelector::Kind::kAll);
+  if (options.exact && no_goroutines) {
+    return UsageError("--exact is of goroutines, and they are not recorded here",
+                      "-p PID -e goroutine --exact, or leave it out");
   }
   options.duration_given = app.count("-d") > 0;
   if (options.duration_given) {
@@ -681,12 +688,14 @@ who:
   --children           also processes that a target starts
 
 what:
-  -e EVENT[,EVENT...]  goroutine: where goroutines wait (the default for a Go program; nothing is attached to it)
+  -e EVENT[,EVENT...]  goroutine: where goroutines wait (the default for a Go program; nothing is attached but by --exact)
                        offcpu: threads that leave the CPU, and the time they are blocked (the default for all others)
   -d DURATION          30, 30s, 2m, 1h, 500ms; default 30s; 0 is until Ctrl-C
   --min D, --max D     only waits that last from D to D (10us, 5ms, 1s)
   --threads            keep each thread apart
-  --budget SHARE       of one core, what snapshots of goroutines may take (default 1%)
+  --budget SHARE       of one core, what snapshots of goroutines, or --exact, may take (default 1%)
+  --exact              measure each wait of goroutines, by a uprobe in the program, not estimate from snapshots;
+                       refused where goroutines change state so often that it would cost more than --budget
   --stacks N           distinct stacks that the kernel side holds at a time (default 16384, about 1 KiB each)
 
 output:

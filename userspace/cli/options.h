@@ -44,7 +44,8 @@ struct RecordOptions {
   bool threads = false;
   ProfileOptions view;  // --idle --reason-root --kernel --user -I -X; the expressions compile
   uint32_t stacks = kDefaultStacks;
-  double budget = 0.01;  // CPU time of snapshots over wall time
+  double budget = 0.01;  // CPU time of snapshots, or of --exact's probe, over wall time
+  bool exact = false;    // goroutines' waits measured by a probe, not estimated from snapshots
   bool strict = false;
   bool quiet = false;
   bool verbose = false;

@@ -185,7 +185,11 @@ class Recorder {
       start_ns_ = offcpu_->start_mono_ns();
       if (goroutines_) goroutines_->Begin();
     }
-    if (!cost_) cost_.emplace(std::vector<int>());
+    std::vector<int> programs = offcpu_ ? offcpu_->ProgramFds() : std::vector<int>();
+    if (goroutines_) {
+      for (const int fd : goroutines_->ProgramFds()) programs.push_back(fd);
+    }
+    cost_.emplace(std::move(programs));
     if (child_) {
       if (goroutines_) goroutines_->Expect(child_->pid());
       if (auto status = child_->Release(); !status.ok()) {
@@ -197,6 +201,8 @@ class Recorder {
     // A census estimates sums; it times no single wait, and looks at no thread.
     if (goroutines_ && (options_.min_ns > 0 || options_.max_ns != ~uint64_t{0}))
       Note("--min and --max are of threads: goroutines are shown whatever they waited");
+    if (options_.exact && !goroutines_)
+      Note("--exact is of goroutines: none of these is a Go program");
     if (goroutines_ && options_.threads && !offcpu_)
       Note("--threads is of threads: goroutines are not kept apart");
     for (const std::string& event : events_) {
@@ -212,7 +218,8 @@ class Recorder {
     GoroutineWaitsOptions census;
     census.duration_ns = DurationNs();
     census.budget = options_.budget / static_cast<double>(std::max<size_t>(go_.size(), 1));
-    goroutines_.emplace(&modules_, census);
+    census.exact = options_.exact;
+    goroutines_.emplace(&modules_, census, options_.stacks);
     if (child_) return absl::OkStatus();
     const bool wanted = !options_.events.empty();
     for (const Target& target : go_) {
@@ -222,6 +229,13 @@ class Recorder {
       if (absl::IsPermissionDenied(status)) {
         return MachineError(fmt::format("{}: {}", name, std::string(status.message())),
                             "run it as root: sudo stallscope record ...; or add CAP_SYS_PTRACE");
+      }
+      if (absl::IsAborted(status)) return ExplainLoadFailure(status);
+      if (options_.exact && absl::IsResourceExhausted(status)) {
+        const std::string lines(status.message());
+        const size_t end = lines.find('\n');
+        return TargetError(fmt::format("{}: {}", name, lines.substr(0, end)),
+                           end == std::string::npos ? "leave out --exact" : lines.substr(end + 1));
       }
       const std::string line = absl::IsNotFound(status)
                                    ? fmt::format("{} is not a Go program", name)
@@ -281,7 +295,6 @@ class Recorder {
     auto offcpu = OffCpu::Start(collector, &pids_, &modules_);
     if (!offcpu.ok()) return ExplainLoadFailure(offcpu.status());
     offcpu_ = *std::move(offcpu);
-    cost_.emplace(offcpu_->ProgramFds());
 
     for (uint32_t tgid : collector.ledger.tgids) {
       const Space* space = offcpu_->Current(tgid);
@@ -409,10 +422,14 @@ class Recorder {
     if (offcpu_ && absl::IsCancelled(offcpu_->Fill(&recording, interrupted))) return kExitAbandoned;
     if (goroutines_) goroutines_->Fill(&recording);
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
-    recording.cost = cost_->Measure(ClockNs(CLOCK_MONOTONIC), recording.duration_ns,
-                                    offcpu_ ? offcpu_->MapFds() : std::vector<int>(),
+    std::vector<int> maps = offcpu_ ? offcpu_->MapFds() : std::vector<int>();
+    if (goroutines_) {
+      for (const int fd : goroutines_->MapFds()) maps.push_back(fd);
+    }
+    recording.cost = cost_->Measure(ClockNs(CLOCK_MONOTONIC), recording.duration_ns, maps,
                                     offcpu_ ? offcpu_->ring_bytes() : 0);
-    offcpu_.reset();  // nothing of ours is attached from here on
+    offcpu_.reset();
+    goroutines_.reset();  // nothing of ours is attached from here on
 
     auto profile = MakeProfile(recording, options_.view);
     if (!profile.ok()) return ReportError(profile.status());

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <limits>
 #include <set>
@@ -16,6 +17,12 @@ namespace {
 constexpr uint64_t kRetryNs = 20'000'000;
 // Of so few the differences say little of how far the sums are off.
 constexpr uint64_t kFewSnapshots = 10;
+// How long the changes of state are counted before they are measured, and between two looks at
+// their number. By then it may be so many times what the budget allows.
+constexpr uint64_t kRateWindowNs = 250'000'000, kWatchNs = 1'000'000'000;
+constexpr double kTolerance = 2;
+
+std::string FirstLine(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
 
 std::string ProcDir(uint32_t pid) { return fmt::format("/proc/{}", pid); }
 
@@ -51,12 +58,89 @@ absl::Status Goroutines::Open(Program* program) {
   auto waits = GoroutineWaits::Start(program->space, options_);
   if (!waits.ok()) return waits.status();
   program->waits = *std::move(waits);
+  if (!options_.exact) return absl::OkStatus();
+  absl::Status status = Measure(program);
+  if (!status.ok()) {
+    program->transitions.clear();
+    program->waits.reset();
+  }
+  return status;
+}
+
+// First the rate at which the probes would be hit, by what the runtime counts anyway; then the
+// probes; then what goroutines do that wait already.
+absl::Status Goroutines::Measure(Program* program) {
+  GoroutineWaits& waits = *program->waits;
+  if (const auto rate = waits.TransitionsPerSecond(kRateWindowNs)) {
+    if (auto status = CheckBudget(*program, *rate, 1); !status.ok()) return status;
+  }
+  GoTransitionsOptions options;
+  options.stack_entries = stack_entries_;
+  options.goroutines = waits.goroutines();
+  options.syscalls_come_by = waits.MeasuresSyscalls();
+  for (const GoRuntime* runtime : waits.runtimes()) {
+    auto transitions = GoTransitions::Attach(*program->space, *runtime, options);
+    if (absl::IsUnimplemented(transitions.status())) return transitions.status();
+    if (!transitions.ok())
+      return absl::AbortedError(std::string(transitions.status().message()));
+    program->transitions.push_back(*std::move(transitions));
+  }
+  const auto snapshots = waits.Look();
+  if (!snapshots.ok()) return snapshots.status();
+  for (size_t i = 0; i < snapshots->size(); ++i) program->transitions[i]->Open((*snapshots)[i]);
+  BeginNow(program);
   return absl::OkStatus();
+}
+
+absl::Status Goroutines::CheckBudget(const Program& program, double per_second,
+                                     double times) const {
+  uint64_t cost_ns = 0;
+  for (const GoRuntime* runtime : program.waits->runtimes())
+    cost_ns = std::max(cost_ns, TransitionCostNs(runtime->transitions));
+  const double share = ShareOfTransitions(per_second, cost_ns);
+  if (share <= times * options_.budget) return absl::OkStatus();
+  return absl::ResourceExhaustedError(fmt::format(
+      "its goroutines change state {:.0f} times a second: --exact would cost it about {:.2g}% of a "
+      "core, above the budget of {:.3g}%\nallow it with --budget {:.0f}%, or leave out --exact: "
+      "snapshots estimate the same",
+      per_second, 100 * share, 100 * options_.budget, std::max(2.0, std::ceil(150 * share))));
+}
+
+// What it does may have changed since the rate was measured.
+absl::Status Goroutines::WatchBudget(Program* program, uint64_t now_ns) const {
+  if (program->transitions.empty() || now_ns < program->counted_ns + kWatchNs)
+    return absl::OkStatus();
+  uint64_t counted = 0;
+  for (const auto& transitions : program->transitions) counted += transitions->transitions();
+  const double seconds = static_cast<double>(now_ns - program->counted_ns) / 1e9;
+  const double rate = static_cast<double>(counted - program->counted) / seconds;
+  program->counted = counted;
+  program->counted_ns = now_ns;
+  return CheckBudget(*program, rate, kTolerance);
+}
+
+void Goroutines::BeginNow(Program* program) {
+  program->counted = 0;
+  for (const auto& transitions : program->transitions) {
+    transitions->Start();
+    program->counted += transitions->transitions();
+  }
+  program->waits->Begin();
+  program->counted_ns = program->waits->start_ns();
+}
+
+void Goroutines::End(Program* program, uint64_t stop_ns, bool gone) {
+  program->over = true;
+  if (!program->waits) return;
+  for (const auto& transitions : program->transitions) transitions->Stop(stop_ns);
+  program->waits->Stop(stop_ns, gone);
+  for (size_t i = 0; i < program->transitions.size(); ++i)
+    program->waits->SetMeasured(i, program->transitions[i]->Waits());
 }
 
 void Goroutines::Begin() {
   for (Program& program : programs_) {
-    if (program.waits) program.waits->Begin();
+    if (program.waits) BeginNow(&program);
   }
 }
 
@@ -117,18 +201,23 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
       program->problem = std::string(status.message());  // none when it has begun
       return std::nullopt;
     }
+    if (absl::Status status = WatchBudget(program, now_ns); !status.ok()) {
+      program->problem = fmt::format("measured for {:.3g} s only: {}",
+                                     static_cast<double>(now_ns - program->waits->start_ns()) / 1e9,
+                                     FirstLine(std::string(status.message())));
+      End(program, now_ns, /*gone=*/false);
+      return std::nullopt;
+    }
     if (now_ns < program->waits->due_ns()) return std::nullopt;
     const absl::Status status = program->waits->Tick();
     if (status.ok()) return std::nullopt;
     // It ended or changed in the middle of it: the next look says which.
     if (absl::IsNotFound(status) || absl::IsFailedPrecondition(status)) return std::nullopt;
     program->problem = std::string(status.message());
-    program->waits->Stop(now_ns, /*gone=*/true);
-    program->over = true;
+    End(program, now_ns, /*gone=*/true);
     return std::nullopt;
   }
-  program->over = true;
-  if (program->waits) program->waits->Stop(now_ns, /*gone=*/true);
+  End(program, now_ns, /*gone=*/true);
   ProcessChange change;
   change.kind = ended ? ProcessChange::kExit : ProcessChange::kExec;
   change.tgid = program->pid;
@@ -140,12 +229,10 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
 void Goroutines::Stop(uint64_t stop_ns) {
   for (Program& program : programs_) {
     if (program.over) continue;
-    program.over = true;
-    if (!program.waits) continue;
     const auto stat = ReadProcessStat(ProcDir(program.pid));
     const bool gone = !stat.ok() || stat->start_ticks != program.stat.start_ticks ||
                       stat->memory != program.stat.memory;
-    program.waits->Stop(stop_ns, gone);
+    End(&program, stop_ns, gone);
   }
 }
 
@@ -166,7 +253,8 @@ void Goroutines::Fill(Recording* recording) const {
     recording->spaces.push_back(std::move(space));
     program.waits->Fill(recording->spaces.size() - 1, &event, recording);
     const uint64_t ticks = recording->censuses.back().ticks;
-    if (ticks < kFewSnapshots) {
+    for (const auto& transitions : program.transitions) transitions->AddLosses(recording);
+    if (ticks < kFewSnapshots && !options_.exact) {
       recording->notes.push_back(
           fmt::format("{} ({}): {} snapshots are few: the estimates and their ranges are rough",
                       program.pid, program.comm, ticks));
@@ -176,11 +264,19 @@ void Goroutines::Fill(Recording* recording) const {
 }
 
 std::string Goroutines::mechanism() const {
-  std::set<std::string> runtimes;
+  std::set<std::string> probes, runtimes;
+  bool syscalls_come_by = true;
   for (const Program& program : programs_) {
-    if (program.waits) runtimes.insert(program.waits->mechanism());
+    for (const auto& transitions : program.transitions) probes.insert(transitions->mechanism());
+    if (!program.waits) continue;
+    runtimes.insert(program.waits->mechanism());
+    syscalls_come_by = syscalls_come_by && program.waits->MeasuresSyscalls();
   }
   std::string text = "process_vm_readv";
+  if (!probes.empty()) {
+    text = fmt::format("measured by {}; {}[preempted], [coroutine] estimated by process_vm_readv",
+                       fmt::join(probes, ", "), syscalls_come_by ? "" : "[syscall], ");
+  }
   for (const std::string& runtime : runtimes) text += ", " + runtime;
   return text;
 }
@@ -202,6 +298,26 @@ uint64_t Goroutines::goroutines() const {
   for (const Program& program : programs_)
     goroutines += program.waits && !program.over ? program.waits->goroutines() : 0;
   return goroutines;
+}
+
+std::vector<int> Goroutines::ProgramFds() const {
+  std::vector<int> fds;
+  for (const Program& program : programs_) {
+    for (const auto& transitions : program.transitions) {
+      for (const int fd : transitions->ProgramFds()) fds.push_back(fd);
+    }
+  }
+  return fds;
+}
+
+std::vector<int> Goroutines::MapFds() const {
+  std::vector<int> fds;
+  for (const Program& program : programs_) {
+    for (const auto& transitions : program.transitions) {
+      for (const int fd : transitions->MapFds()) fds.push_back(fd);
+    }
+  }
+  return fds;
 }
 
 }  // namespace stallscope

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The collector of `goroutine`: the Go programs of a recording, each with its census, through their
-// execs and ends. Nothing is attached to them, and no kernel program is loaded.
+// execs and ends. Nothing is attached to them, and no kernel program is loaded, unless their waits
+// are to be measured (GoroutineWaitsOptions::exact): then by a probe each.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "symbolizer/module_cache.h"
+#include "userspace/collect/go_transitions.h"
 #include "userspace/collect/process_change.h"
 #include "userspace/go/goroutine_waits.h"
 #include "userspace/process/live_space.h"
@@ -22,13 +24,16 @@ namespace stallscope {
 
 class Goroutines {
  public:
-  // `modules` outlives the collector.
-  Goroutines(symbolizer::ModuleCache* modules, const GoroutineWaitsOptions& options)
-      : modules_(modules), options_(options) {}
+  // `modules` outlives the collector. `stack_entries`: distinct stacks that a probe keeps.
+  Goroutines(symbolizer::ModuleCache* modules, const GoroutineWaitsOptions& options,
+             uint32_t stack_entries = GoTransitionsOptions().stack_entries)
+      : modules_(modules), options_(options), stack_entries_(stack_entries) {}
 
   // Begins the census of a process (number in our own pid namespace). NotFound: not a Go program,
   // or gone. FailedPrecondition: its runtime has not started yet; it is tried again at each Tick().
-  // Else as FindGoRuntimes().
+  // Else as FindGoRuntimes(). Where waits are measured also ResourceExhausted: that would cost more
+  // than the budget, in a line of what and one of what to do; and Aborted: the kernel does not let
+  // us.
   absl::Status Add(uint32_t pid);
 
   // The process is to become a program by its next exec.
@@ -53,6 +58,9 @@ class Goroutines {
   uint64_t waits() const;
   size_t stacks() const;
   uint64_t goroutines() const;
+  // Of the probes, for what they cost.
+  std::vector<int> ProgramFds() const;
+  std::vector<int> MapFds() const;
 
  private:
   // One life of one program in one process.
@@ -62,16 +70,24 @@ class Goroutines {
     ProcessStat stat;  // at its start: another memory is another program
     std::shared_ptr<LiveSpace> space;
     std::unique_ptr<GoroutineWaits> waits;  // null: not started yet
+    std::vector<std::unique_ptr<GoTransitions>> transitions;  // by runtime, where waits are measured
+    uint64_t counted_ns = 0, counted = 0;   // transitions, when they were last counted
     std::string problem;                    // why it never was
     uint64_t retry_ns = 0;
     bool over = false;
     bool expected = false;  // it is not yet the program that it will be
   };
   absl::Status Open(Program* program);
+  absl::Status Measure(Program* program);
+  static void BeginNow(Program* program);
+  static void End(Program* program, uint64_t stop_ns, bool gone);
+  absl::Status CheckBudget(const Program& program, double per_second, double times) const;
+  absl::Status WatchBudget(Program* program, uint64_t now_ns) const;
   std::optional<ProcessChange> Look(Program* program, uint64_t now_ns);
 
   symbolizer::ModuleCache* modules_;
   GoroutineWaitsOptions options_;
+  uint32_t stack_entries_;
   std::vector<Program> programs_;
 };
 

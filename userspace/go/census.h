@@ -103,6 +103,8 @@ class GoroutineCensus {
   // Distinct stacks, for as long as the census lives.
   const GoStack& stack(GoStackIndex index) const { return stacks_[index]; }
   size_t stacks() const { return stacks_.size(); }
+  // Keeps a stack that was read otherwise. kNoGoStack: there is no room for it.
+  GoStackIndex Intern(const GoStack& stack) { return stacks_.Intern(stack); }
   // Distinct sets of labels, likewise.
   const GoLabels& labels(GoLabelsIndex index) const { return labels_[index]; }
   const CensusCounters& counters() const { return counters_; }

@@ -3,9 +3,11 @@
 
 #include <absl/status/status.h>
 #include <fmt/format.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <random>
 #include <set>
 #include <utility>
@@ -16,11 +18,14 @@ namespace stallscope {
 namespace {
 
 constexpr uint32_t kNoSum = 0xffffffff;
+// Where waits are measured, for what is not: system calls are entered and left in place from then
+// on, and snapshots may take so much for them.
+constexpr int kFirstWithInPlaceSyscalls = 26;
+constexpr double kBudgetBesideMeasuring = 0.01;
 
 // The states that are no wait of the runtime's have words of ours.
 constexpr char kRunnable[] = "runnable";
 constexpr char kSyscall[] = "syscall";
-constexpr char kPreempted[] = "preempted";
 constexpr uint32_t kRunnableWords = 0, kSyscallWords = 1, kPreemptedWords = 2;
 
 // Of this thread, which is the one that takes the snapshots.
@@ -63,7 +68,9 @@ void GoroutineWaits::Begin() {
     runtime.counts_at_start = ReadRuntimeCounts(runtime.census->runtime(), space_->memory());
   start_ns_ = ClockNs(CLOCK_MONOTONIC);
   const uint64_t deadline_ns = options_.duration_ns ? start_ns_ + options_.duration_ns : 0;
-  plan_ = std::make_unique<TickPlan>(start_ns_, deadline_ns, options_.budget, options_.seed);
+  const double budget =
+      options_.exact ? std::min(options_.budget, kBudgetBesideMeasuring) : options_.budget;
+  plan_ = std::make_unique<TickPlan>(start_ns_, deadline_ns, budget, options_.seed);
   plan_->Expect(snapshot_cpu_ns_);
 }
 
@@ -120,10 +127,15 @@ uint32_t GoroutineWaits::SumOf(Runtime& runtime, const Goroutine& goroutine, siz
   return it->second;
 }
 
-// nullopt: it does not wait.
 std::optional<uint32_t> GoroutineWaits::WordsOf(const Runtime& runtime,
                                                 const Goroutine& goroutine) const {
-  switch (goroutine.status) {
+  return WordsOf(runtime, goroutine.status, goroutine.wait_reason);
+}
+
+// nullopt: it does not wait.
+std::optional<uint32_t> GoroutineWaits::WordsOf(const Runtime& runtime, uint32_t status,
+                                                uint32_t reason) const {
+  switch (status) {
     case kGoRunnable:
       return kRunnableWords;
     case kGoSyscall:
@@ -132,11 +144,70 @@ std::optional<uint32_t> GoroutineWaits::WordsOf(const Runtime& runtime,
       return kPreemptedWords;
     case kGoWaiting:
     case kGoLeaked:
-      if (goroutine.wait_reason < runtime.words_of_reason.size())
-        return runtime.words_of_reason[goroutine.wait_reason];
+      if (reason < runtime.words_of_reason.size()) return runtime.words_of_reason[reason];
       return std::nullopt;
     default:
       return std::nullopt;
+  }
+}
+
+bool GoroutineWaits::MeasuresSyscalls() const {
+  return std::all_of(runtimes_.begin(), runtimes_.end(), [](const Runtime& runtime) {
+    return runtime.census->runtime().minor < kFirstWithInPlaceSyscalls;
+  });
+}
+
+bool GoroutineWaits::IsMeasured(uint32_t words) const {
+  if (!options_.exact || words == kPreemptedWords) return false;
+  if (words == kSyscallWords) return MeasuresSyscalls();
+  return reasons_[words].words != kCoroutine;
+}
+
+std::vector<const GoRuntime*> GoroutineWaits::runtimes() const {
+  std::vector<const GoRuntime*> runtimes;
+  for (const Runtime& runtime : runtimes_) runtimes.push_back(&runtime.census->runtime());
+  return runtimes;
+}
+
+absl::StatusOr<std::vector<Snapshot>> GoroutineWaits::Look() {
+  if (auto status = Take(1); !status.ok()) return status;
+  return snapshots_;
+}
+
+std::optional<double> GoroutineWaits::TransitionsPerSecond(uint64_t window_ns) const {
+  std::vector<RuntimeCounts> before;
+  const uint64_t begin_ns = ClockNs(CLOCK_MONOTONIC);
+  for (const Runtime& runtime : runtimes_)
+    before.push_back(ReadRuntimeCounts(runtime.census->runtime(), space_->memory()));
+  const timespec window = {static_cast<time_t>(window_ns / 1'000'000'000),
+                           static_cast<long>(window_ns % 1'000'000'000)};
+  nanosleep(&window, nullptr);
+  const auto seconds = static_cast<double>(ClockNs(CLOCK_MONOTONIC) - begin_ns) / 1e9;
+  double transitions = 0;
+  for (size_t i = 0; i < runtimes_.size(); ++i) {
+    const auto between = TransitionsBetween(
+        before[i], ReadRuntimeCounts(runtimes_[i].census->runtime(), space_->memory()));
+    if (!between) return std::nullopt;
+    transitions += static_cast<double>(*between);
+  }
+  return transitions / seconds;
+}
+
+void GoroutineWaits::SetMeasured(size_t index, const std::vector<MeasuredWaits>& waits) {
+  Runtime& runtime = runtimes_[index];
+  absl::flat_hash_map<std::pair<Key, bool>, size_t> sum_of;
+  for (const MeasuredWaits& measured : waits) {
+    const auto words = WordsOf(runtime, measured.status, measured.wait_reason);
+    if (!words || !IsMeasured(*words)) continue;
+    Key key = {.stack = measured.census_stack, .words = *words, .created_at = measured.created_at};
+    if (key.stack == kNoGoStack && !measured.no_stack)
+      key.stack = runtime.census->Intern(measured.stack);
+    const auto [it, added] = sum_of.try_emplace({key, measured.never_ran}, runtime.measured.size());
+    if (added) runtime.measured.push_back({.key = key, .measured = true});
+    Sum& sum = runtime.measured[it->second];
+    sum.time_ns += static_cast<double>(measured.time_ns);
+    sum.waits += measured.count;
+    if (measured.never_ran) sum.never_ran += measured.count;
   }
 }
 
@@ -182,7 +253,7 @@ void GoroutineWaits::FindThoseThatNeverRan() {
       const bool waits = goroutine.status == kGoWaiting || goroutine.status == kGoLeaked;
       if (!waits || !goroutine.since_first_take) continue;
       const auto words = WordsOf(runtime, goroutine);
-      if (!words) continue;
+      if (!words || IsMeasured(*words)) continue;
       runtime.sum_at.resize(snapshots_[i].goroutines.size(), kNoSum);
       ++runtime.sums[SumOf(runtime, goroutine, place, *words)].never_ran;
       ++reasons_[*words].never_ran;
@@ -205,9 +276,23 @@ size_t GoroutineWaits::stacks() const {
   return stacks;
 }
 
+std::vector<GoroutineWaits::Sum> GoroutineWaits::SumsToShow(const Runtime& runtime) const {
+  std::vector<Sum> sums = runtime.measured;
+  std::copy_if(runtime.sums.begin(), runtime.sums.end(), std::back_inserter(sums),
+               [&](const Sum& sum) { return !IsMeasured(sum.key.words); });
+  return sums;
+}
+
 void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* recording) const {
   const double whole_ns = static_cast<double>(stop_ns_ - start_ns_);
   const auto add = [&](const Sum& sum, Sample* sample) {
+    if (sum.measured) {
+      sample->never_ran = sum.never_ran > 0;
+      sample->values = {static_cast<int64_t>(Rounded(sum.time_ns)),
+                        static_cast<int64_t>(sum.waits)};
+      event->samples.push_back(*sample);
+      return;
+    }
     // Each goroutine that never ran stands in the sum with the length of all strata.
     const double others_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
     if (sum.waits > sum.never_ran) {
@@ -222,7 +307,7 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
     event->samples.push_back(*sample);
   };
   for (const Runtime& runtime : runtimes_) {
-    AddSamples(runtime, space, add, recording);
+    AddSamples(runtime, SumsToShow(runtime), space, add, recording);
     for (RuntimeHistogram& histogram :
          Between(runtime.counts_at_start, runtime.counts_at_end, runtime.census->runtime().minor)) {
       histogram.space = space;
@@ -239,12 +324,12 @@ void GoroutineWaits::FillCounts(SpaceIndex space, RecordedEvent* event, Recordin
   };
   for (size_t i = 0; i < runtimes_.size(); ++i) {
     Book(runtimes_[i], snapshots_[i], /*stands_for_ns=*/1);
-    AddSamples(runtimes_[i], space, add, recording);
+    AddSamples(runtimes_[i], runtimes_[i].sums, space, add, recording);
   }
 }
 
-void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, const ValuesOf& add,
-                                Recording* recording) const {
+void GoroutineWaits::AddSamples(const Runtime& runtime, const std::vector<Sum>& sums,
+                                SpaceIndex space, const ValuesOf& add, Recording* recording) const {
   std::map<std::pair<GoStackIndex, uint64_t>, uint32_t> stack_of;  // with its creator
   const auto name = [&](const StackAddress& address) {
     const NamedAddress key = {space, address.value, address.is_return};
@@ -282,7 +367,7 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, SpaceIndex space, const 
     recording->stacks.push_back(std::move(stack));
     return it->second;
   };
-  for (const Sum& sum : runtime.sums) {
+  for (const Sum& sum : sums) {
     Sample sample;
     sample.space = space;
     sample.stack = stack_index(sum.key);
@@ -312,7 +397,9 @@ void GoroutineWaits::AddCensus(SpaceIndex space, Recording* recording) const {
     census.torn += counters.torn;
     census.unread += counters.unread;
   }
-  for (const Reason& reason : reasons_) {
+  for (uint32_t words = 0; words < reasons_.size(); ++words) {
+    if (IsMeasured(words)) continue;
+    const Reason& reason = reasons_[words];
     const double time_ns = reason.sum.total() - static_cast<double>(reason.never_ran) * covered_ns_;
     if (time_ns < 0.5) continue;
     Estimate estimate;

@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,20 @@ struct GoroutineWaitsOptions {
   double budget = 0.01;      // CPU time of the snapshots over wall time
   uint64_t duration_ns = 0;  // from the start on; 0: until it is stopped
   uint64_t seed = 0;         // of the times of the snapshots; 0: a random one
+  // Waits are measured elsewhere, and SetMeasured() tells of them; snapshots are for the rest.
+  bool exact = false;
+};
+
+// Time of one kind, as measured.
+struct MeasuredWaits {
+  GoStack stack;
+  GoStackIndex census_stack = kNoGoStack;  // where the census has it, in place of `stack`
+  bool no_stack = false;                   // it was lost: neither is
+  uint64_t created_at = 0;                 // as Goroutine has it, like the next two
+  uint32_t status = 0;
+  uint32_t wait_reason = 0;
+  uint64_t time_ns = 0, count = 0;
+  bool never_ran = false;  // each of them waited in one wait from the start to the end
 };
 
 class GoroutineWaits {
@@ -38,6 +53,20 @@ class GoroutineWaits {
 
   // The recording begins now instead, together with another one. Before the first Tick().
   void Begin();
+
+  // For `exact`, which of the states are told of: a runtime's changes of state do not all come by.
+  bool MeasuresSyscalls() const;
+  static constexpr char kCoroutine[] = "coroutine";
+  static constexpr char kPreempted[] = "preempted";
+  std::vector<const GoRuntime*> runtimes() const;
+  const GoroutineCensus& census(size_t runtime) const { return *runtimes_[runtime].census; }
+  // Looks at all goroutines now: a snapshot a runtime. Errors as of Tick().
+  absl::StatusOr<std::vector<Snapshot>> Look();
+  // How many changes of state of goroutines there are in a second, about, from what the runtimes
+  // count by themselves; takes `window_ns`. nullopt: they do not.
+  std::optional<double> TransitionsPerSecond(uint64_t window_ns) const;
+  // What was measured of a runtime, in place of the estimates. After Stop().
+  void SetMeasured(size_t runtime, const std::vector<MeasuredWaits>& waits);
 
   uint64_t start_ns() const { return start_ns_; }
   // "go1.26.8 by the table for go1.26": what is believed of each runtime, and why.
@@ -82,6 +111,7 @@ class GoroutineWaits {
     double time_ns = 0;
     uint64_t waits = 0;      // that were seen
     uint64_t never_ran = 0;  // goroutines
+    bool measured = false;   // time_ns is not an estimate, nor that of those that never ran apart
   };
   // One runtime of the process.
   struct Runtime {
@@ -89,6 +119,7 @@ class GoroutineWaits {
     RuntimeCounts counts_at_start, counts_at_end;
     absl::flat_hash_map<Key, uint32_t> index;  // into sums
     std::vector<Sum> sums;
+    std::vector<Sum> measured;
     // The sum that each place in a snapshot belonged to last time: mostly it still does.
     std::vector<uint32_t> sum_at;
     std::vector<uint32_t> words_of_reason;  // by wait_reason: index into words_
@@ -107,12 +138,15 @@ class GoroutineWaits {
   uint32_t SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place, uint32_t words);
   std::optional<uint32_t> WordsOf(const Runtime& runtime, const Goroutine& goroutine) const;
   uint32_t InternWords(const std::string& words);
+  std::optional<uint32_t> WordsOf(const Runtime& runtime, uint32_t status, uint32_t reason) const;
+  bool IsMeasured(uint32_t words) const;
+  std::vector<Sum> SumsToShow(const Runtime& runtime) const;
   void CloseStratum(double stratum_ns);
   void FindThoseThatNeverRan();
   using ValuesOf = std::function<void(const Sum&, Sample*)>;
   // `add`: puts the samples of a sum into the event, from one that lacks the values.
-  void AddSamples(const Runtime& runtime, SpaceIndex space, const ValuesOf& add,
-                  Recording* recording) const;
+  void AddSamples(const Runtime& runtime, const std::vector<Sum>& sums, SpaceIndex space,
+                  const ValuesOf& add, Recording* recording) const;
   void AddCensus(SpaceIndex space, Recording* recording) const;
 
   std::shared_ptr<const LiveSpace> space_;

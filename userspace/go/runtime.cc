@@ -51,6 +51,27 @@ GoRuntimeCode ReadRuntimeCode(const GoModule& module) {
   return result;
 }
 
+// Without a place that the kernel emulates it is the entry, where the arguments always are.
+GoTransitionSite FindTransitionSite(const GoModule& module) {
+  GoTransitionSite found;
+  constexpr int kArguments = 3;
+  const auto functions = module.tables->FunctionsNamed({"runtime.casgstatus"});
+  if (functions.size() != 1 || functions[0].end <= functions[0].entry) return found;
+  const uint64_t entry = functions[0].entry;
+  const std::string_view code = module.module->CodeAt(entry, functions[0].end - entry);
+  const auto file_offset = module.module->AddressToFileOffset(entry);
+  if (code.empty() || !file_offset) return found;
+  const auto site = CheapProbeSite(code, kArguments);
+  found.emulated = site.has_value();
+  if (site) {
+    found.offset = site->offset;
+    found.after_stack_check = site->after_stack_check;
+  }
+  found.address = entry + module.load_bias + found.offset;
+  found.file_offset = *file_offset + found.offset;
+  return found;
+}
+
 GoRuntimeSymbols ReadSymbols(const GoModule& module) {
   const auto addresses = module.module->SymbolAddresses(
       {"runtime.allgs", "runtime.allgptr", "runtime.allglen", "runtime.sched"});
@@ -141,6 +162,7 @@ absl::StatusOr<GoRuntime> Find(const GoModule& module, const Memory& memory,
   runtime.allglen = list->allglen;
   runtime.allgptr = list->allgptr;
   runtime.sched = FindSched(code, symbols, runtime.offsets, is_variable);
+  runtime.transitions = FindTransitionSite(module);
   auto reasons = ReadWaitReasons(code, memory, is_variable);
   if (!reasons.ok()) return reasons.status();
   runtime.wait_reasons = *std::move(reasons);

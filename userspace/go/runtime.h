@@ -34,6 +34,16 @@ enum GoStatus : uint32_t {
   kGoScanBit = 0x1000,
 };
 
+// Where every change of a goroutine's state comes by, but for those that the runtime makes in place:
+// in runtime.casgstatus(gp, old, new), with the three in rax, ebx and ecx.
+struct GoTransitionSite {
+  uint64_t address = 0;            // in the process; 0: not found
+  uint64_t file_offset = 0;        // in the file that the runtime is in
+  uint32_t offset = 0;             // from the function's entry
+  bool emulated = false;           // the kernel need not step through the instruction: cheap
+  bool after_stack_check = false;  // as ProbeSite has it
+};
+
 struct GoRuntime {
   std::string path;     // of the executable or library that it is in
   std::string version;  // "go1.26.8"
@@ -46,6 +56,7 @@ struct GoRuntime {
   uint64_t allglen = 0;                   // of a uintptr
   uint64_t allgptr = 0;                   // of a **g
   uint64_t sched = 0;                     // runtime.sched; 0: not found
+  GoTransitionSite transitions;
   std::vector<std::string> wait_reasons;  // by number
   bool labels_are_slice = false;          // g.labels: 1.24 on a list of pairs, before a map
 };

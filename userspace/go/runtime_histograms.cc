@@ -65,6 +65,19 @@ RuntimeCounts ReadRuntimeCounts(const GoRuntime& runtime, const Memory& memory) 
   return counts;
 }
 
+std::optional<uint64_t> TransitionsBetween(const RuntimeCounts& before,
+                                           const RuntimeCounts& after) {
+  constexpr uint64_t kTimedOneIn = 8, kChangesAWait = 3;
+  if (before.time_to_run.empty() || before.time_to_run.size() != after.time_to_run.size())
+    return std::nullopt;
+  uint64_t timed = 0;
+  for (size_t i = 0; i < after.time_to_run.size(); ++i) {
+    if (after.time_to_run[i] > before.time_to_run[i])
+      timed += after.time_to_run[i] - before.time_to_run[i];
+  }
+  return timed * kTimedOneIn * kChangesAWait;
+}
+
 std::vector<RuntimeHistogram> Between(const RuntimeCounts& before, const RuntimeCounts& after,
                                       int go_minor) {
   const TimeHistogram shape(go_minor);

@@ -39,6 +39,10 @@ struct RuntimeCounts {
 // Of `runtime`, whose sched is 0 where it was not found: then nothing is kept.
 RuntimeCounts ReadRuntimeCounts(const GoRuntime& runtime, const Memory& memory);
 
+// How many changes of state of goroutines came between two readings, about: the runtime times each
+// eighth way back to a CPU, and one wait is three changes. nullopt: not kept.
+std::optional<uint64_t> TransitionsBetween(const RuntimeCounts& before, const RuntimeCounts& after);
+
 // What came between two readings; those without a count are left out.
 std::vector<RuntimeHistogram> Between(const RuntimeCounts& before, const RuntimeCounts& after,
                                       int go_minor);

@@ -67,4 +67,20 @@ StackEnd GoUnwinder::Unwind(uint64_t pc, uint64_t sp, const StackBytes& stack, s
   }
 }
 
+StackEnd GoUnwinder::Adopt(std::vector<uint64_t> addresses, bool doubtful_second, StackEnd end,
+                           std::vector<StackAddress>* frames) {
+  frames->clear();
+  if (doubtful_second && addresses.size() > 1 && FactsAt(addresses[0]).depth != 0)
+    addresses.erase(addresses.begin() + 1);
+  bool interrupted = false;
+  for (const uint64_t address : addresses) {
+    const PcFacts& facts = FactsAt(address);
+    if (!facts.known) return StackEnd::kNotACall;
+    frames->push_back({.value = address, .is_return = !interrupted && !facts.is_entry});
+    if (facts.outermost) return StackEnd::kComplete;
+    interrupted = facts.interrupts;
+  }
+  return end;
+}
+
 }  // namespace stallscope

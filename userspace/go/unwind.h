@@ -37,6 +37,12 @@ class GoUnwinder {
   StackEnd Unwind(uint64_t pc, uint64_t sp, const StackBytes& stack, size_t max_frames,
                   std::vector<StackAddress>* frames);
 
+  // The same of addresses that frame pointers led to, innermost first; `end` is why they ended.
+  // `doubtful_second`: the second is a word on the stack that is a caller only if the first is an
+  // instruction before its function has made a frame.
+  StackEnd Adopt(std::vector<uint64_t> addresses, bool doubtful_second, StackEnd end,
+                 std::vector<StackAddress>* frames);
+
  private:
   // What the function around an address means for a walk.
   struct PcFacts {
