@@ -26,7 +26,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* --- knobs ------------------------------------------------------------------------------------------------------- */
 
-const volatile __u32 g_waitreason = 0, g_gopc = 0, g_syscallpc = 0, g_stack_hi = 0;
+const volatile __u32 g_waitreason = 0, g_gopc = 0, g_syscallpc = 0;
 /* The probe is on the branch behind the stack check: those hits that go off to grow the stack come back. */
 const volatile __u32 after_stack_check = 0;
 const volatile __u32 syscalls_come_by = 0;
@@ -151,17 +151,45 @@ static __always_inline struct walk *own_walk(void)
 	return bpf_task_storage_get(&walks, bpf_get_current_task_btf(), NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 }
 
+/* Whether the thread is on the goroutine's own stack, and where that ends. */
+static __always_inline bool on_own_stack(u64 g, u64 sp, u64 *high)
+{
+	struct {
+		u64 low, high;
+	} bounds = {};
+
+	if (bpf_probe_read_user(&bounds, sizeof(bounds), (void *)g) || sp < bounds.low || sp >= bounds.high)
+		return false;
+	*high = bounds.high;
+	return true;
+}
+
 /*
- * The goroutine is on its own stack still, on its way into a system call: entersyscall has written down the address that it
- * returns to. It lies few frames above the probe; what stands above it is the stack.
+ * The goroutine has not left its own stack: what it says of where it goes on is old. It is in the functions that the frame
+ * pointers lead to.
  */
-static __always_inline bool begin_syscall_walk(u64 g, u64 sp, u64 bp, struct walk *walk)
+static __always_inline void begin_own_stack_walk(u64 sp, u64 bp, u64 high, struct walk *walk)
 {
 	struct stack *out = &walk->stack;
+
+	out->flags = 0;
+	out->goroutine_at = 0;
+	out->steps = 0;
+	out->steps_check = 0;
+	out->chain_at = 0;
+	walk->goroutine = 0;
+	walk->low = sp;
+	walk->limit = high;
+	walk->bp = bp;
+	walk->hash = hash_seed;
+}
+
+/* On the way into a system call entersyscall has written down the address that it returns to: the stack begins there. */
+static __always_inline bool begin_syscall_walk(u64 g, u64 sp, u64 bp, struct walk *walk)
+{
 	u64 pc = 0, high = 0;
 
-	if (bpf_probe_read_user(&pc, sizeof(pc), (void *)(g + g_syscallpc)) || !pc ||
-	    bpf_probe_read_user(&high, sizeof(high), (void *)(g + g_stack_hi)))
+	if (!on_own_stack(g, sp, &high) || bpf_probe_read_user(&pc, sizeof(pc), (void *)(g + g_syscallpc)))
 		return false;
 	for (int i = 0; i < FRAMES_TO_SYSCALL; i++) {
 		struct {
@@ -170,22 +198,12 @@ static __always_inline bool begin_syscall_walk(u64 g, u64 sp, u64 bp, struct wal
 
 		if (bp < sp || bp >= high || (bp & 7) || bpf_probe_read_user(&frame, sizeof(frame), (void *)bp))
 			return false;
+		if (frame.caller == pc) {
+			begin_own_stack_walk(sp, bp, high, walk);
+			return true;
+		}
 		sp = bp + sizeof(frame);
 		bp = frame.bp;
-		if (frame.caller != pc)
-			continue;
-		out->flags = 0;
-		out->goroutine_at = 0;
-		out->steps = 0;
-		out->steps_check = 0;
-		out->chain_at = 1;
-		out->addresses[0] = pc;
-		walk->goroutine = 0;
-		walk->low = sp;
-		walk->limit = high;
-		walk->bp = bp;
-		walk->hash = hash_step(hash_seed, pc);
-		return true;
 	}
 	return false;
 }
@@ -194,11 +212,18 @@ static __always_inline bool begin_syscall_walk(u64 g, u64 sp, u64 bp, struct wal
  * These are global, so that the verifier looks at them once by themselves. Each begins a walk in the thread's own place;
  * 0: there is nothing to walk.
  */
-__noinline u32 begin_parked(u64 g, u32 interrupted)
+__noinline u32 begin_parked(u64 g, u32 interrupted, u64 sp, u64 bp)
 {
 	struct walk *walk = own_walk();
+	u64 high = 0;
 
-	return walk && begin_goroutine_walk(g, interrupted, &layout, walk);
+	if (!walk)
+		return 0;
+	if (on_own_stack(g, sp, &high)) {
+		begin_own_stack_walk(sp, bp, high, walk);
+		return 1;
+	}
+	return begin_goroutine_walk(g, interrupted, &layout, walk);
 }
 
 __noinline u32 begin_syscall(u64 g, u64 sp, u64 bp)
@@ -252,6 +277,9 @@ static __always_inline void end_state(u64 g, struct goroutine_state *state, u32 
 {
 	if (is_off(state->status)) {
 		if (state->status == old) {
+			/* Go 1.19 writes some reasons down only after it has said that the goroutine waits. */
+			if (old == GOROUTINE_WAITING)
+				state->reason = wait_reason(g);
 			book(state, now);
 		} else if (now > start_ns) {
 			count(GOSCHED_END_UNKNOWN, 1);
@@ -272,13 +300,17 @@ static __always_inline void end_state(u64 g, struct goroutine_state *state, u32 
 	count(GOSCHED_START_UNKNOWN, 1);
 }
 
+/* 0: it could not be read. Preempted at the entry of a function, or not begun, it stands before its first frame. */
+static __always_inline u32 begin_stack(u64 g, u32 old, u32 new, u64 sp, u64 bp)
+{
+	if (new == GOROUTINE_SYSCALL)
+		return begin_syscall(g, sp, bp);
+	return begin_parked(g, new == GOROUTINE_RUNNABLE &&old != GOROUTINE_WAITING, sp, bp);
+}
+
 static __always_inline u64 take_stack(u64 g, u32 old, u32 new, u64 sp, u64 bp)
 {
-	u32 begun = new == GOROUTINE_SYSCALL ? begin_syscall(g, sp, bp) :
-					       /* Preempted at the entry of a function, or not begun: its first. */
-					       begin_parked(g, new == GOROUTINE_RUNNABLE && old != GOROUTINE_WAITING);
-
-	if (!begun) {
+	if (!begin_stack(g, old, new, sp, bp)) {
 		count(GOSCHED_NO_STACK, 1);
 		return STACK_NONE;
 	}
@@ -287,7 +319,7 @@ static __always_inline u64 take_stack(u64 g, u32 old, u32 new, u64 sp, u64 bp)
 
 static __always_inline void begin_state(u64 g, struct goroutine_state *state, u32 old, u32 new, u64 sp, u64 bp)
 {
-	bool goes_on = new == GOROUTINE_RUNNABLE && old == GOROUTINE_WAITING && state->status == GOROUTINE_WAITING;
+	bool goes_on = new == GOROUTINE_RUNNABLE &&old == GOROUTINE_WAITING && state->status == GOROUTINE_WAITING;
 
 	state->reason = 0;
 	state->status = new;

@@ -223,7 +223,7 @@ enum goroutine_status {
 /* What a goroutine is doing, since when, where; by the address of its g. */
 struct goroutine_state {
 	__u64 since;
-	__u64 stack; /* id; a promise's low half counts stacks that user space has read itself */
+	__u64 stack;      /* id; a promise's low half counts stacks that user space has read itself */
 	__u64 created_at; /* g.gopc */
 	__u32 status;
 	__u32 reason; /* g.waitreason, while it waits; else 0 */

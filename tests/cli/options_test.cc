@@ -82,6 +82,16 @@ TEST(Options, EveryOptionOfARecording) {
   EXPECT_EQ(options.stacks, 131072u);
 }
 
+TEST(Options, ExactIsOfGoroutines) {
+  EXPECT_FALSE(Record({"-p", "1"}).exact);
+  EXPECT_TRUE(Record({"-p", "1", "--exact"}).exact);
+  EXPECT_TRUE(Record({"-p", "1", "-e", "offcpu,goroutine", "--exact"}).exact);
+  EXPECT_DOUBLE_EQ(Record({"-p", "1", "--exact", "--budget", "250%"}).budget, 2.5);
+  EXPECT_THAT(Refusal({"record", "-p", "1", "-e", "offcpu", "--exact"})[0],
+              HasSubstr("--exact is of goroutines"));
+  EXPECT_THAT(Refusal({"record", "-a", "--exact"})[1], HasSubstr("-e goroutine --exact"));
+}
+
 TEST(Options, OtherTargets) {
   EXPECT_EQ(Record({"-a"}).target.kind, TargetSelector::Kind::kAll);
   EXPECT_EQ(Record({"--cgroup", "/system.slice"}).target.cgroup, "/system.slice");

@@ -220,6 +220,37 @@ TEST_F(CensusTest, ReturnAddressesAndInterruptions) {
       ElementsAre(StackAddress{CodeOf(kWork), false}, StackAddress{CodeOf(kGoexit, 1), true}));
 }
 
+// What frame pointers led to is told as the tables tell the same stack.
+TEST_F(CensusTest, AddressesThatFramePointersLedTo) {
+  GoUnwinder unwinder(tables_.get(), kBias);
+  std::vector<StackAddress> frames;
+  EXPECT_EQ(unwinder.Adopt({CodeOf(kGopark, 30), CodeOf(kAsyncPreempt, 10), CodeOf(kWork, 40),
+                            CodeOf(kGoexit, 1)},
+                           /*doubtful_second=*/false, StackEnd::kLeftStack, &frames),
+            StackEnd::kComplete);
+  EXPECT_THAT(frames, ElementsAre(StackAddress{CodeOf(kGopark, 30), true},
+                                  StackAddress{CodeOf(kAsyncPreempt, 10), true},
+                                  StackAddress{CodeOf(kWork, 40), false},
+                                  StackAddress{CodeOf(kGoexit, 1), true}));
+  // Before main.work has made its frame the word on the stack is its caller; later it is not.
+  const std::vector<StackAddress> begun = {{CodeOf(kWork, 40), true}, {CodeOf(kGoexit, 1), true}};
+  const std::vector<StackAddress> at_entry = {
+      {CodeOf(kWork, 2), true}, {CodeOf(kOther, 20), true}, {CodeOf(kGoexit, 1), true}};
+  unwinder.Adopt({CodeOf(kWork, 2), CodeOf(kOther, 20), CodeOf(kGoexit, 1)}, true,
+                 StackEnd::kComplete, &frames);
+  EXPECT_EQ(frames, at_entry);
+  unwinder.Adopt({CodeOf(kWork, 40), CodeOf(kOther, 20), CodeOf(kGoexit, 1)}, true,
+                 StackEnd::kComplete, &frames);
+  EXPECT_EQ(frames, begun);
+  // An address outside Go's code ends it, whatever comes after.
+  EXPECT_EQ(unwinder.Adopt({CodeOf(kWork, 40), 0x1234, CodeOf(kGoexit, 1)}, false,
+                           StackEnd::kComplete, &frames),
+            StackEnd::kNotACall);
+  EXPECT_EQ(frames.size(), 1u);
+  EXPECT_EQ(unwinder.Adopt({}, true, StackEnd::kUnreadable, &frames), StackEnd::kUnreadable);
+  EXPECT_THAT(frames, IsEmpty());
+}
+
 TEST_F(CensusTest, AnUnchangedGoroutineIsNotUnwoundAgain) {
   List(3);
   for (uint64_t i = 0; i < 3; ++i) Goroutine_(i, i + 1, kGoWaiting, Waiting());

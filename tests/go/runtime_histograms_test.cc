@@ -68,6 +68,20 @@ TEST(RuntimeHistogramsTest, CountsThatWentBackAreNotBelieved) {
   EXPECT_TRUE(Between(RuntimeCounts(), after, 26).empty());
 }
 
+TEST(RuntimeHistogramsTest, ChangesOfState) {
+  RuntimeCounts before, after;
+  before.time_to_run.assign(160, 7);
+  after = before;
+  EXPECT_EQ(TransitionsBetween(before, after), 0u);
+  after.time_to_run[3] += 10;
+  after.time_to_run[159] += 2;
+  EXPECT_EQ(TransitionsBetween(before, after), 12u * 8 * 3);
+  after.time_to_run[0] = 0;  // it cannot have gone back
+  EXPECT_EQ(TransitionsBetween(before, after), 12u * 8 * 3);
+  EXPECT_EQ(TransitionsBetween(RuntimeCounts(), RuntimeCounts()), std::nullopt);
+  EXPECT_EQ(TransitionsBetween(before, RuntimeCounts()), std::nullopt);
+}
+
 TEST(RuntimeHistogramsTest, NothingIsReadWithoutTheScheduler) {
   class NoMemory : public Memory {
    public:

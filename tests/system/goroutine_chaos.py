@@ -216,6 +216,13 @@ def two_runtimes():
         h.check(set(counts.values()) == {5}, f"Go {version}: {counts}, 5 each are right\n{text}")
         code, text, _ = run(*record_arguments(host.pid, folder / "out.json"))
         h.check(code == 0 and set(counts) <= names_in(folder / "out.json"), f"Go {version}: exit {code}: {text}")
+        # Both are measured: a probe each.
+        code, text, _ = run(*record_arguments(host.pid, folder / "exact.json", 2, "--exact", "--budget", "100%"))
+        h.check(code == 0, f"Go {version}: exit {code}: {text}")
+        result = h.Result(folder / "exact.json", "goroutine")
+        for name in counts:
+            got = sum(sample.time for sample in result.samples if name in sample.names) / result.raw["duration_ns"]
+            h.check(abs(got - 5) < 0.01, f"Go {version}: {got:.3f} goroutines in {name}, 5 are right")
         host.stop()
 
 

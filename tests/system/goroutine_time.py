@@ -7,7 +7,7 @@ park to run again; of the recording it is what stands on the stack of the functi
   20 Hz (--budget 30%)   each kind within 2 % of the truth; the mean signed error over all kinds and runs has 0 in its
                          95 % interval; the estimates by reason inside their printed +- as often as 95 % promises
   default budget         inside its printed +-
-  --exact                each kind within 1 %
+  --exact                each kind within 1 %; the stacks are those of the census; refused above the budget
 
 What is asked of the printed +-: N intervals of 95 % may miss the truth so often as has a chance above 1 in 1000 (of 60:
 nine times), and at 20 Hz none may be wider than 5 % of what it stands for, or it would say nothing.
@@ -18,6 +18,7 @@ import collections
 import json
 import math
 import os
+import re
 import statistics
 
 import goroutines as g
@@ -211,6 +212,66 @@ def exactly():
         h.up_to_three_times(lambda: attempt(version, root, next(seeds)))
 
 
+def stacks(target, *arguments):
+    """{(frames, reason): ns} of 3 s, without what is only ready or in a system call: of those the census sees few."""
+    out = h.scratch() / "stacks.json"
+    h.record("-p", target.pid, "-e", "goroutine", "--idle", "-d", "3s", *arguments, "-o", out)
+    sums = collections.Counter()
+    for sample in h.Result(out, "goroutine").samples:
+        if sample.reason not in ("runnable", "syscall", "preempted"):
+            sums[tuple(sample.names), sample.reason] += sample.time
+    return sums
+
+
+def missing(of, among):
+    """The share of the time that is on stacks which the other recording does not have, and those stacks."""
+    alone = {stack: ns for stack, ns in of.items() if stack not in among}
+    return sum(alone.values()) / sum(of.values()), alone
+
+
+def exact_stacks():
+    """Frame pointers followed in the kernel lead to the stacks that the census finds by tables: with every kind of
+    wait, those of either are those of the other."""
+    need_record()
+    g.need_option("record", "--exact")
+    for version, root in g.toolchains():
+        target = start(version, root, 37)
+        census, exact = stacks(target, "--budget", "30%"), stacks(target, "--exact", "--budget", "100%")
+        target.stop()
+        more, rare = missing(exact, census)
+        less, lost = missing(census, exact)
+        print(f"  Go {version}: {len(census)} stacks by census, {len(exact)} measured; {more:.4%} of the measured time is on "
+              f"stacks that the census has not, {less:.4%} of the census's on such as are not measured", flush=True)
+        h.check(len(census) >= 18, f"only {len(census)} stacks: {sorted(census)}")
+        h.check(less < 0.001, f"not measured: {lost}")
+        h.check(more < 0.001, f"the census has not: {rare}")
+
+
+def too_dear():
+    """Where it would cost more than the budget it is refused, with an estimate that is right, and a budget that is enough."""
+    need_record()
+    g.need_option("record", "--exact")
+    for version, root in g.toolchains():
+        target, out = start(version, root, 47), h.scratch() / "out.json"
+        words = ("-p", target.pid, "-e", "goroutine", "--idle", "--exact", "-d", "2s", "-o", out)
+        refused = h.Recorder(*words, "--budget", "0.05%").expect(4, 60).stderr_text
+        match = re.search(r"change state (\d+) times a second: --exact would cost it about ([\d.]+)% of a core, above the budget "
+                          r"of 0\.05%\n.*--budget (\d+)%", refused)
+        h.check(match, f"not the words:\n{refused}")
+        h.check(not out.exists(), "it was refused, and yet there is a file")
+        # A wait is three changes: into it, ready, and running again.
+        h.record(*words, "--budget", f"{match[3]}%")
+        result = h.Result(out, "goroutine")
+        waits = sum(s.values["count"] for s in result.samples if s.reason not in ("runnable", "syscall", "preempted"))
+        measured = 3 * waits / (result.raw["duration_ns"] / 1e9)
+        print(f"  Go {version}: {match[1]} changes a second estimated, {measured:.0f} measured, {match[2]} % of a core", flush=True)
+        h.check(0.5 < int(match[1]) / measured < 2, "the estimate is wrong")
+        h.check("measured by" in result.raw["events"]["goroutine"]["mechanism"], "the mechanism does not say so")
+        printed = margins(result)
+        h.check(set(printed) <= {"syscall", "preempted", "coroutine"}, f"a +- of what is measured: {printed}")
+        target.stop()
+
+
 def need_record():
     g.need_event("goroutine")
 
@@ -240,4 +301,4 @@ def the_truth_is_true():
 
 
 if __name__ == "__main__":
-    h.main(the_truth_is_true, at_twenty_hertz, with_default_budget, exactly)
+    h.main(the_truth_is_true, at_twenty_hertz, with_default_budget, exactly, exact_stacks, too_dear)

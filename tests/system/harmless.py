@@ -74,7 +74,7 @@ def again_and_again(what, *arguments):
 def exact():
     g.need_event("goroutine")
     g.need_option("record", "--exact")
-    again_and_again("measured", "--exact", "--budget", "100%")
+    again_and_again("measured", "--exact", "--budget", "1000%")
 
 
 def census():

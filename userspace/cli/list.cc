@@ -30,10 +30,11 @@ EventReport OffCpu(const std::vector<Requirement>& requirements) {
 
 EventReport Goroutine() {
   return {.name = "goroutine",
-          .sample = "a goroutine seen waiting: wall time, estimated by census",
+          .sample = "a goroutine seen waiting: wall time, estimated by census (--exact: measured)",
           .unit = "ns",
-          .hooks = {"the memory of a Go program (1.19, 1.21 to 1.27)"},
-          .mechanism = "process_vm_readv; nothing is attached"};
+          .hooks = {"the memory of a Go program (1.19, 1.21 to 1.27)",
+                    "--exact: its runtime.casgstatus"},
+          .mechanism = "process_vm_readv, nothing is attached; --exact: uprobe_multi or uprobe"};
 }
 
 }  // namespace

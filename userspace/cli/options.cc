@@ -37,7 +37,7 @@ absl::StatusOr<uint64_t> DurationOf(std::string_view option, const std::string& 
 
 // "1%", "0.5%": a share of one core.
 absl::StatusOr<double> ShareOf(std::string_view option, const std::string& text) {
-  constexpr double kLeast = 0.01, kMost = 100;
+  constexpr double kLeast = 0.01, kMost = 1000;
   double percent = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), percent);
   const std::string_view rest(end, text.data() + text.size() - end);
@@ -426,8 +426,8 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
     return UsageError("-a and -e goroutine: goroutines are read program by program",
                       "name the programs: -p PID, --comm NAME or --cgroup PATH");
   }
-  const bool no_goroutines = !goroutines && (!options.events.empty() ||
-                                             options.target.kind == TargetSelector::Kind::kAll);
+  const bool no_goroutines =
+      !goroutines && (!options.events.empty() || options.target.kind == TargetSelector::Kind::kAll);
   if (options.exact && no_goroutines) {
     return UsageError("--exact is of goroutines, and they are not recorded here",
                       "-p PID -e goroutine --exact, or leave it out");

@@ -258,6 +258,8 @@ class Recorder {
       why_.clear();
     }
     outputs_ = PlanOutputs(wanted_outputs_, events_);
+    // What was attached to one after the other begins at once.
+    if (options_.exact && goroutines_) goroutines_->Begin();
     return absl::OkStatus();
   }
 
@@ -385,7 +387,14 @@ class Recorder {
       if (!alive_.insert(target.pid).second) continue;
       const bool wants_census =
           goroutines_ && (!options_.events.empty() || IsGoProgram(target.pid));
-      const bool in_census = wants_census && goroutines_->Add(target.pid).ok();
+      const absl::Status added =
+          wants_census ? goroutines_->Add(target.pid) : absl::NotFoundError("not wanted");
+      const bool in_census = added.ok();
+      if (options_.exact && absl::IsResourceExhausted(added)) {
+        const std::string why(added.message());
+        Note(fmt::format("{} ({}) is not recorded: {}", Printable(target.comm), target.pid,
+                         why.substr(0, why.find('\n'))));
+      }
       if (!offcpu_ || (in_census && options_.events.empty())) continue;
       const auto tgid = pids_.ToKernel(target.pid);
       if (tgid) offcpu_->AddTarget(*tgid).IgnoreError();

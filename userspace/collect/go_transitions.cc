@@ -24,8 +24,8 @@
 namespace stallscope {
 namespace {
 
-// A hit at an instruction that the kernel emulates, with its share of walked stacks; and at one that
-// it steps through.
+// A hit at an instruction that the kernel emulates, with its share of walked stacks; and at one
+// that it steps through.
 constexpr uint64_t kEmulatedHitNs = 1'500, kSteppedHitNs = 9'500;
 constexpr size_t kFewestGoroutines = 65536;
 constexpr size_t kRoomToGrow = 4;
@@ -48,8 +48,8 @@ std::string FileOf(const LiveSpace& space, const GoRuntime& runtime) {
   const uint64_t address = runtime.transitions.address;
   for (const Mapping& mapping : space.Mappings()) {
     if (address < mapping.start || address >= mapping.end) continue;
-    const std::string file = fmt::format("/proc/{}/map_files/{:x}-{:x}", space.pid(),
-                                         mapping.start, mapping.end);
+    const std::string file =
+        fmt::format("/proc/{}/map_files/{:x}-{:x}", space.pid(), mapping.start, mapping.end);
     if (access(file.c_str(), R_OK) == 0) return file;
   }
   if (runtime.path == space.exe()) return fmt::format("/proc/{}/exe", space.pid());
@@ -72,15 +72,13 @@ absl::StatusOr<Skeleton> Load(const GoRuntime& runtime, const GoTransitionsOptio
   }
   bpf_map__set_max_entries(skeleton->maps.stacks, options.stack_entries);
   bpf_map__set_max_entries(skeleton->maps.sums, 4 * options.stack_entries);
-  bpf_map__set_max_entries(
-      skeleton->maps.goroutines,
-      std::max<size_t>(kFewestGoroutines, kRoomToGrow * options.goroutines));
+  bpf_map__set_max_entries(skeleton->maps.goroutines,
+                           std::max<size_t>(kFewestGoroutines, kRoomToGrow * options.goroutines));
   auto* knobs = skeleton->rodata;
   const GoOffsets& offsets = runtime.offsets;
   knobs->g_waitreason = offsets.g_waitreason;
   knobs->g_gopc = offsets.g_gopc;
   knobs->g_syscallpc = offsets.g_syscallpc;
-  knobs->g_stack_hi = offsets.g_stack_hi;
   knobs->after_stack_check = runtime.transitions.after_stack_check;
   knobs->syscalls_come_by = options.syscalls_come_by;
   knobs->reason_coroutine = ReasonNumber(runtime, GoroutineWaits::kCoroutine);
@@ -263,8 +261,6 @@ uint64_t GoTransitions::Start() {
 
 uint64_t GoTransitions::transitions() const { return impl_->Counter(GOSCHED_TRANSITIONS); }
 
-uint64_t GoTransitions::cost_ns() const { return TransitionCostNs(impl_->runtime->transitions); }
-
 void GoTransitions::Stop(uint64_t stop_ns) {
   impl_->stop_ns = stop_ns;
   __atomic_store_n(&impl_->skeleton->data->stop_ns, stop_ns, __ATOMIC_SEQ_CST);
@@ -287,18 +283,17 @@ std::vector<MeasuredWaits> GoTransitions::Waits() const {
     added.count = count;
     added.never_ran = never_ran;
   };
-  ForEach<goroutine_key, goroutine_sum>(
-      bpf_map__fd(impl_->skeleton->maps.sums),
-      [&](const goroutine_key& key, const goroutine_sum& sum) {
-        add(key.stack, key.created_at, key.status, key.reason, sum.time_ns, sum.count, false);
-      });
+  ForEach<goroutine_key, goroutine_sum>(bpf_map__fd(impl_->skeleton->maps.sums),
+                                        [&](const goroutine_key& key, const goroutine_sum& sum) {
+                                          add(key.stack, key.created_at, key.status, key.reason,
+                                              sum.time_ns, sum.count, false);
+                                        });
   // What goes on at the end.
   ForEach<uint64_t, goroutine_state>(
       bpf_map__fd(impl_->skeleton->maps.goroutines), [&](uint64_t, const goroutine_state& state) {
         if (!IsOff(state.status) || state.since >= impl_->stop_ns) return;
         const uint64_t since = std::max<uint64_t>(state.since, impl_->start_ns);
-        const bool never_ran =
-            state.status == GOROUTINE_WAITING && state.since <= impl_->start_ns;
+        const bool never_ran = state.status == GOROUTINE_WAITING && state.since <= impl_->start_ns;
         add(state.stack, state.created_at, state.status, state.reason, impl_->stop_ns - since, 1,
             never_ran);
       });

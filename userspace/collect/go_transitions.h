@@ -41,8 +41,6 @@ class GoTransitions {
   uint64_t Start();
   // How often the probe was hit.
   uint64_t transitions() const;
-  // What a hit costs the program, about, from what was measured of kernel 6.18.
-  uint64_t cost_ns() const;
 
   // Ends the recording at `stop_ns`, now or in the past, and detaches.
   void Stop(uint64_t stop_ns);
@@ -64,7 +62,7 @@ class GoTransitions {
 
 // What so many changes of state a second cost the program, as a share of one core.
 double ShareOfTransitions(double per_second, uint64_t cost_ns);
-// What a hit costs at this place.
+// What a hit costs the program at this place, about, as measured on kernel 6.18.
 uint64_t TransitionCostNs(const GoTransitionSite& site);
 
 }  // namespace stallscope

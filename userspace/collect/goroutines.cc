@@ -21,8 +21,12 @@ constexpr uint64_t kFewSnapshots = 10;
 // their number. By then it may be so many times what the budget allows.
 constexpr uint64_t kRateWindowNs = 250'000'000, kWatchNs = 1'000'000'000;
 constexpr double kTolerance = 2;
+// The budget to try has some room for a rate that varies.
+constexpr double kHeadroom = 1.5;
 
-std::string FirstLine(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
+std::string FirstLine(std::string_view text) {
+  return std::string(text.substr(0, text.find('\n')));
+}
 
 std::string ProcDir(uint32_t pid) { return fmt::format("/proc/{}", pid); }
 
@@ -81,8 +85,7 @@ absl::Status Goroutines::Measure(Program* program) {
   for (const GoRuntime* runtime : waits.runtimes()) {
     auto transitions = GoTransitions::Attach(*program->space, *runtime, options);
     if (absl::IsUnimplemented(transitions.status())) return transitions.status();
-    if (!transitions.ok())
-      return absl::AbortedError(std::string(transitions.status().message()));
+    if (!transitions.ok()) return absl::AbortedError(std::string(transitions.status().message()));
     program->transitions.push_back(*std::move(transitions));
   }
   const auto snapshots = waits.Look();
@@ -99,11 +102,14 @@ absl::Status Goroutines::CheckBudget(const Program& program, double per_second,
     cost_ns = std::max(cost_ns, TransitionCostNs(runtime->transitions));
   const double share = ShareOfTransitions(per_second, cost_ns);
   if (share <= times * options_.budget) return absl::OkStatus();
+  const double percent = 100 * share;
   return absl::ResourceExhaustedError(fmt::format(
-      "its goroutines change state {:.0f} times a second: --exact would cost it about {:.2g}% of a "
+      "its goroutines change state {:.0f} times a second: --exact would cost it about {:.{}f}% of "
+      "a "
       "core, above the budget of {:.3g}%\nallow it with --budget {:.0f}%, or leave out --exact: "
       "snapshots estimate the same",
-      per_second, 100 * share, 100 * options_.budget, std::max(2.0, std::ceil(150 * share))));
+      per_second, percent, percent < 10 ? 1 : 0, 100 * options_.budget,
+      std::max(2.0, std::ceil(kHeadroom * percent))));
 }
 
 // What it does may have changed since the rate was measured.
@@ -176,7 +182,7 @@ std::vector<ProcessChange> Goroutines::Tick(uint64_t now_ns) {
       change->after = next.comm;
       if (!status.ok()) {
         next.over = !absl::IsFailedPrecondition(status);
-        next.problem = std::string(status.message());
+        next.problem = FirstLine(std::string(status.message()));
       }
       successors.push_back(std::move(next));
     }
@@ -198,7 +204,7 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
       program->retry_ns = now_ns + kRetryNs;
       const absl::Status status = Open(program);
       program->over = !status.ok() && !absl::IsFailedPrecondition(status);
-      program->problem = std::string(status.message());  // none when it has begun
+      program->problem = FirstLine(std::string(status.message()));  // none when it has begun
       return std::nullopt;
     }
     if (absl::Status status = WatchBudget(program, now_ns); !status.ok()) {
@@ -274,8 +280,8 @@ std::string Goroutines::mechanism() const {
   }
   std::string text = "process_vm_readv";
   if (!probes.empty()) {
-    text = fmt::format("measured by {}; {}[preempted], [coroutine] estimated by process_vm_readv",
-                       fmt::join(probes, ", "), syscalls_come_by ? "" : "[syscall], ");
+    text = fmt::format("measured by {}, {} by process_vm_readv", fmt::join(probes, ", "),
+                       syscalls_come_by ? "[preempted]" : "[syscall] and [preempted]");
   }
   for (const std::string& runtime : runtimes) text += ", " + runtime;
   return text;

@@ -70,9 +70,10 @@ class Goroutines {
     ProcessStat stat;  // at its start: another memory is another program
     std::shared_ptr<LiveSpace> space;
     std::unique_ptr<GoroutineWaits> waits;  // null: not started yet
-    std::vector<std::unique_ptr<GoTransitions>> transitions;  // by runtime, where waits are measured
-    uint64_t counted_ns = 0, counted = 0;   // transitions, when they were last counted
-    std::string problem;                    // why it never was
+    std::vector<std::unique_ptr<GoTransitions>>
+        transitions;                       // by runtime, where waits are measured
+    uint64_t counted_ns = 0, counted = 0;  // transitions, when they were last counted
+    std::string problem;                   // why it never was
     uint64_t retry_ns = 0;
     bool over = false;
     bool expected = false;  // it is not yet the program that it will be

@@ -34,8 +34,8 @@ enum GoStatus : uint32_t {
   kGoScanBit = 0x1000,
 };
 
-// Where every change of a goroutine's state comes by, but for those that the runtime makes in place:
-// in runtime.casgstatus(gp, old, new), with the three in rax, ebx and ecx.
+// Where every change of a goroutine's state comes by, but for those that the runtime makes in
+// place: in runtime.casgstatus(gp, old, new), with the three in rax, ebx and ecx.
 struct GoTransitionSite {
   uint64_t address = 0;            // in the process; 0: not found
   uint64_t file_offset = 0;        // in the file that the runtime is in
@@ -53,9 +53,9 @@ struct GoRuntime {
   uint64_t load_bias = 0;                        // added to the ELF addresses of `tables`
   const symbolizer::GoBinary* tables = nullptr;  // owned by the LiveSpace
   // Addresses in the process. The runtime's own lock-free order: first the length, then the array.
-  uint64_t allglen = 0;                   // of a uintptr
-  uint64_t allgptr = 0;                   // of a **g
-  uint64_t sched = 0;                     // runtime.sched; 0: not found
+  uint64_t allglen = 0;  // of a uintptr
+  uint64_t allgptr = 0;  // of a **g
+  uint64_t sched = 0;    // runtime.sched; 0: not found
   GoTransitionSite transitions;
   std::vector<std::string> wait_reasons;  // by number
   bool labels_are_slice = false;          // g.labels: 1.24 on a list of pairs, before a map

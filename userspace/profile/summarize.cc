@@ -249,6 +249,18 @@ std::string WithoutControls(std::string_view text) {
   return out;
 }
 
+// What stands between the commas.
+std::vector<std::string> Parts(std::string_view list) {
+  constexpr std::string_view kComma = ", ";
+  std::vector<std::string> parts;
+  while (true) {
+    const size_t end = list.find(kComma);
+    parts.emplace_back(list.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    list.remove_prefix(end + kComma.size());
+  }
+}
+
 // Printable, at most `width` characters; what is cut out of its middle leaves "..": the ends of a
 // name tell most.
 std::string Shorten(std::string_view text, size_t width) {
@@ -383,7 +395,7 @@ void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen)
     }
     screen.Line(event.name, fmt::format("{} in {}, {}{}", value, Counted(event.count, "wait"),
                                         Counted(event.stacks, "stack"), never_ran));
-    screen.Line(event.name, fmt::format("by {}", event.mechanism));
+    screen.WrappedLine(event.name, Parts("by " + event.mechanism));
   }
 }
 
