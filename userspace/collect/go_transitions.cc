@@ -232,7 +232,7 @@ void GoTransitions::Open(const Snapshot& snapshot) {
     goroutine_state state = {};
     state.since = now;
     state.created_at = goroutine.created_at;
-    state.status = goroutine.status == kGoLeaked ? GOROUTINE_WAITING : goroutine.status;
+    state.status = goroutine.status == kGoLeaked ? uint32_t{GOROUTINE_WAITING} : goroutine.status;
     if (state.status == GOROUTINE_WAITING) state.reason = goroutine.wait_reason;
     if (!IsOff(state.status)) continue;
     if (state.status == GOROUTINE_SYSCALL && !impl_->options.syscalls_come_by) continue;
