@@ -71,9 +71,34 @@ def again_and_again(what, *arguments):
             target.stop()
 
 
+def breakpoint_is_there():
+    """While it is attached one byte differs, and that is a breakpoint: so the comparison afterwards means something.
+    Also after an end without warning."""
+    version, root = g.newest_toolchain()
+    target = h.Program(g.build("answers", version, root, "static -s -w"), 8, 2000).ready()
+    for end in (signal.SIGINT, signal.SIGKILL):
+        recorder = h.Recorder("-p", target.pid, "-e", "goroutine", "--exact", "--budget", "1000%", "-o",
+                              h.scratch() / "out.json").wait_began()
+        there = code_that_differs(target.pid)
+        h.check([byte for _, byte, _ in there] == [0xCC], f"{len(there)} bytes differ while it is attached: {there[:4]}")
+        os.kill(recorder.popen.pid, end)
+        recorder.popen.wait(60)
+        deadline = time.monotonic() + 10  # a killed one's links are closed by the kernel, behind it
+        while code_that_differs(target.pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        left = code_that_differs(target.pid)
+        h.check(not left, f"after {end.name} {len(left)} bytes differ: {left[:4]}")
+    before = answers(target)
+    time.sleep(0.5)
+    after = answers(target)
+    h.check(after["wrong"] == 0 and after["right"] > before["right"], f"wrong answers, or none any more: {after}")
+    target.stop()
+
+
 def exact():
     g.need_event("goroutine")
     g.need_option("record", "--exact")
+    breakpoint_is_there()
     again_and_again("measured", "--exact", "--budget", "1000%")
 
 
