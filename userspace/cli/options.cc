@@ -688,7 +688,7 @@ who:
   --children           also processes that a target starts
 
 what:
-  -e EVENT[,EVENT...]  goroutine: where goroutines wait (the default for a Go program; nothing is attached but by --exact)
+  -e EVENT[,EVENT...]  goroutine: where goroutines wait (the default for a Go program; nothing is attached to it)
                        offcpu: threads that leave the CPU, and the time they are blocked (the default for all others)
   -d DURATION          30, 30s, 2m, 1h, 500ms; default 30s; 0 is until Ctrl-C
   --min D, --max D     only waits that last from D to D (10us, 5ms, 1s)

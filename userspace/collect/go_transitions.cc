@@ -18,6 +18,7 @@
 #include "bpf/wire.h"
 #include "gosched.skel.h"
 #include "userspace/collect/status.h"
+#include "userspace/collect/walk_end.h"
 #include "userspace/go/unwind.h"
 #include "userspace/process/clock.h"
 
@@ -38,10 +39,10 @@ struct UprobeMultiAttr {
   uint32_t count = 0, multi_flags = 0, pid = 0, pad = 0;
 };
 
-struct Destroy {
+struct DestroyGosched {
   void operator()(gosched_bpf* skeleton) const { gosched_bpf__destroy(skeleton); }
 };
-using Skeleton = std::unique_ptr<gosched_bpf, Destroy>;
+using GoschedSkeleton = std::unique_ptr<gosched_bpf, DestroyGosched>;
 
 // The file that the runtime is in, as it is mapped: its name may be another container's, or gone.
 std::string FileOf(const LiveSpace& space, const GoRuntime& runtime) {
@@ -62,9 +63,9 @@ uint32_t ReasonNumber(const GoRuntime& runtime, std::string_view words) {
   return at == reasons.end() ? ~0u : static_cast<uint32_t>(at - reasons.begin());
 }
 
-absl::StatusOr<Skeleton> Load(const GoRuntime& runtime, const GoTransitionsOptions& options,
-                              bool multi) {
-  Skeleton skeleton(gosched_bpf__open());
+absl::StatusOr<GoschedSkeleton> LoadGosched(const GoRuntime& runtime,
+                                            const GoTransitionsOptions& options, bool multi) {
+  GoschedSkeleton skeleton(gosched_bpf__open());
   if (!skeleton) return BpfError(errno, "cannot open the program for goroutines");
   if (multi) {
     bpf_program__set_expected_attach_type(skeleton->progs.casgstatus,
@@ -109,19 +110,6 @@ int AttachMulti(int program, const std::string& file, uint64_t offset, uint32_t 
   return fd < 0 ? -errno : static_cast<int>(fd);
 }
 
-StackEnd EndOf(uint8_t end) {
-  switch (end) {
-    case WALK_COMPLETE:
-      return StackEnd::kComplete;
-    case WALK_FULL:
-      return StackEnd::kFull;
-    case WALK_UNREADABLE:
-      return StackEnd::kUnreadable;
-    default:
-      return StackEnd::kLeftStack;
-  }
-}
-
 template <typename Key, typename Value, typename Visit>
 void ForEach(int map, const Visit& visit) {
   Key key, next;
@@ -140,7 +128,7 @@ bool IsOff(uint32_t status) {
 }  // namespace
 
 struct GoTransitions::Impl {
-  Skeleton skeleton;
+  GoschedSkeleton skeleton;
   int multi_link = -1;
   bpf_link* link = nullptr;
   const GoRuntime* runtime = nullptr;
@@ -182,7 +170,7 @@ struct GoTransitions::Impl {
     }
     const size_t count = std::min<size_t>(walked.count, STACK_MAX_ADDRESSES);
     waits->stack.end = unwinder->Adopt({walked.addresses, walked.addresses + count},
-                                       (walked.flags & STACK_LEAF_WORD) != 0, EndOf(walked.end),
+                                       (walked.flags & STACK_LEAF_WORD) != 0, EndOf(walked),
                                        &waits->stack.addresses);
   }
 };
@@ -201,14 +189,14 @@ absl::StatusOr<std::unique_ptr<GoTransitions>> GoTransitions::Attach(
   impl->options = options;
   const std::string file = FileOf(space, runtime);
   bool multi = false;
-  if (auto skeleton = Load(runtime, options, true); skeleton.ok()) {
+  if (auto skeleton = LoadGosched(runtime, options, true); skeleton.ok()) {
     impl->multi_link = AttachMulti(bpf_program__fd((*skeleton)->progs.casgstatus), file,
                                    site.file_offset, space.pid());
     multi = impl->multi_link >= 0;
     if (multi) impl->skeleton = *std::move(skeleton);
   }
   if (!multi) {
-    auto skeleton = Load(runtime, options, false);
+    auto skeleton = LoadGosched(runtime, options, false);
     if (!skeleton.ok()) return skeleton.status();
     impl->skeleton = *std::move(skeleton);
     impl->link =

@@ -24,9 +24,8 @@ constexpr double kTolerance = 2;
 // The budget to try has some room for a rate that varies.
 constexpr double kHeadroom = 1.5;
 
-std::string FirstLine(std::string_view text) {
-  return std::string(text.substr(0, text.find('\n')));
-}
+// Of a line of what and one of what to do.
+std::string WhatOnly(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
 
 std::string ProcDir(uint32_t pid) { return fmt::format("/proc/{}", pid); }
 
@@ -182,7 +181,7 @@ std::vector<ProcessChange> Goroutines::Tick(uint64_t now_ns) {
       change->after = next.comm;
       if (!status.ok()) {
         next.over = !absl::IsFailedPrecondition(status);
-        next.problem = FirstLine(std::string(status.message()));
+        next.problem = WhatOnly(std::string(status.message()));
       }
       successors.push_back(std::move(next));
     }
@@ -204,13 +203,13 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
       program->retry_ns = now_ns + kRetryNs;
       const absl::Status status = Open(program);
       program->over = !status.ok() && !absl::IsFailedPrecondition(status);
-      program->problem = FirstLine(std::string(status.message()));  // none when it has begun
+      program->problem = WhatOnly(std::string(status.message()));  // none when it has begun
       return std::nullopt;
     }
     if (absl::Status status = WatchBudget(program, now_ns); !status.ok()) {
       program->problem = fmt::format("measured for {:.3g} s only: {}",
                                      static_cast<double>(now_ns - program->waits->start_ns()) / 1e9,
-                                     FirstLine(std::string(status.message())));
+                                     WhatOnly(std::string(status.message())));
       End(program, now_ns, /*gone=*/false);
       return std::nullopt;
     }

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "symbolizer/go_binary.h"
+#include "userspace/collect/walk_end.h"
 #include "userspace/process/clock.h"
 #include "userspace/process/proc_files.h"
 #include "userspace/process/user_stack.h"
@@ -26,21 +27,6 @@ constexpr int kMostEventRounds = 8;
 template <typename T>
 std::string Bytes(const T& value) {
   return std::string(reinterpret_cast<const char*>(&value), sizeof(value));
-}
-
-StackEnd EndOf(const stack& raw) {
-  switch (raw.end) {
-    case WALK_COMPLETE:
-      return StackEnd::kComplete;
-    case WALK_NONE:
-      return StackEnd::kNone;
-    case WALK_FULL:
-      return StackEnd::kFull;
-    case WALK_UNREADABLE:
-      return StackEnd::kUnreadable;
-    default:
-      return StackEnd::kLeftStack;
-  }
 }
 
 WalkedStack Unpack(const stack& raw) {
