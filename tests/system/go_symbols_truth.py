@@ -366,7 +366,7 @@ def compare_with_self(arguments, work):
                 equal &= check_kind(arguments, version, kind, work)
                 compared += 1
             except Skip as absent:
-                print(f"SKIPPED: {absent}")
+                print(f"SKIP: {absent}")
                 break
     if compared == 0:
         raise Skip("none of these Go versions")
@@ -386,7 +386,7 @@ def main():
         try:
             return 0 if compare(arguments, work) else 1
         except Skip as absent:
-            print(f"SKIPPED: {absent}")
+            print(f"SKIP: {absent}")
             return 77
 
 
