@@ -19,6 +19,7 @@ import json
 import math
 import os
 import re
+import signal
 import statistics
 
 import goroutines as g
@@ -266,10 +267,21 @@ def too_dear():
         measured = 3 * waits / (result.raw["duration_ns"] / 1e9)
         print(f"  Go {version}: {match[1]} changes a second estimated, {measured:.0f} measured, {match[2]} % of a core", flush=True)
         h.check(0.5 < int(match[1]) / measured < 2, "the estimate is wrong")
-        h.check("measured by" in result.raw["events"]["goroutine"]["mechanism"], "the mechanism does not say so")
+        h.check("(measured)" in result.raw["events"]["goroutine"]["mechanism"], "the mechanism does not say so")
         printed = margins(result)
         h.check(set(printed) <= {"syscall", "preempted", "coroutine"}, f"a +- of what is measured: {printed}")
+        becomes_too_dear(target, out)
         target.stop()
+
+
+def becomes_too_dear(target, out):
+    """A program that does nothing while its rate is measured: measuring it ends as soon as it costs twice the budget."""
+    os.kill(target.pid, signal.SIGSTOP)
+    recorder = h.Recorder("-p", target.pid, "-e", "goroutine", "--exact", "--budget", "1%", "-d", "6s", "-o", out).wait_began()
+    os.kill(target.pid, signal.SIGCONT)
+    recorder.expect(0, 60)
+    notes = h.Result(out, "goroutine").raw["notes"]
+    h.check(any(re.search(r"measured for [12]\.?\d* s, then it cost \d+% of a core", note) for note in notes), f"notes: {notes}")
 
 
 def need_record():

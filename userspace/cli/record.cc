@@ -185,11 +185,7 @@ class Recorder {
       start_ns_ = offcpu_->start_mono_ns();
       if (goroutines_) goroutines_->Begin();
     }
-    std::vector<int> programs = offcpu_ ? offcpu_->ProgramFds() : std::vector<int>();
-    if (goroutines_) {
-      for (const int fd : goroutines_->ProgramFds()) programs.push_back(fd);
-    }
-    cost_.emplace(std::move(programs));
+    cost_.emplace(ProgramFds());
     if (child_) {
       if (goroutines_) goroutines_->Expect(child_->pid());
       if (auto status = child_->Release(); !status.ok()) {
@@ -211,6 +207,14 @@ class Recorder {
                       TargetText(), why_.empty() ? "" : ", " + why_ + ",", DurationWords()));
     }
     return absl::OkStatus();
+  }
+
+  std::vector<int> ProgramFds() const {
+    std::vector<int> programs = offcpu_ ? offcpu_->ProgramFds() : std::vector<int>();
+    if (goroutines_) {
+      for (const int fd : goroutines_->ProgramFds()) programs.push_back(fd);
+    }
+    return programs;
   }
 
   // Where none of them can be read and the user named no event, their threads are recorded.
@@ -431,6 +435,7 @@ class Recorder {
     if (offcpu_ && absl::IsCancelled(offcpu_->Fill(&recording, interrupted))) return kExitAbandoned;
     if (goroutines_) goroutines_->Fill(&recording);
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
+    cost_->SetPrograms(ProgramFds());  // of programs that came later too
     std::vector<int> maps = offcpu_ ? offcpu_->MapFds() : std::vector<int>();
     if (goroutines_) {
       for (const int fd : goroutines_->MapFds()) maps.push_back(fd);

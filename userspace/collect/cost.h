@@ -20,6 +20,10 @@ class CostMeter {
   CostMeter(const CostMeter&) = delete;
   CostMeter& operator=(const CostMeter&) = delete;
 
+  // The programs of the recording so far, in place of those that were told before. Those that have
+  // been detached count while their descriptors live.
+  void SetPrograms(std::vector<int> program_fds) { program_fds_ = std::move(program_fds); }
+
   // To be called about ten times a second; switches the timing on and off.
   void Tick(uint64_t mono_ns);
 

@@ -325,10 +325,6 @@ std::vector<int> GoTransitions::MapFds() const {
   return fds;
 }
 
-double ShareOfTransitions(double per_second, uint64_t cost_ns) {
-  return per_second * static_cast<double>(cost_ns) / 1e9;
-}
-
 uint64_t TransitionCostNs(const GoTransitionSite& site) {
   return site.emulated ? kEmulatedHitNs : kSteppedHitNs;
 }

@@ -60,8 +60,6 @@ class GoTransitions {
   std::string mechanism_;
 };
 
-// What so many changes of state a second cost the program, as a share of one core.
-double ShareOfTransitions(double per_second, uint64_t cost_ns);
 // What a hit costs the program at this place, about, as measured on kernel 6.18.
 uint64_t TransitionCostNs(const GoTransitionSite& site);
 

@@ -24,10 +24,34 @@ constexpr double kTolerance = 2;
 // The budget to try has some room for a rate that varies.
 constexpr double kHeadroom = 1.5;
 
-// Of a line of what and one of what to do.
-std::string WhatOnly(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
-
 std::string ProcDir(uint32_t pid) { return fmt::format("/proc/{}", pid); }
+
+std::string Percent(double share) {
+  return fmt::format("{:.{}f}%", 100 * share, share < 0.1 ? 1 : 0);
+}
+
+// Of one core, what a probe takes that is hit so often.
+double ShareOfProbe(const GoroutineWaits& waits, double per_second) {
+  uint64_t cost_ns = 0;
+  for (const GoRuntime* runtime : waits.runtimes())
+    cost_ns = std::max(cost_ns, TransitionCostNs(runtime->transitions));
+  return per_second * static_cast<double>(cost_ns) / 1e9;
+}
+
+// In a line of what and one of what to do.
+absl::Status TooDear(double per_second, double share, double budget) {
+  return absl::ResourceExhaustedError(fmt::format(
+      "its goroutines change state {:.0f} times a second: --exact would cost it about {} of a "
+      "core, above the budget of {:.3g}%\nallow it with --budget {:.0f}%, or leave out --exact: "
+      "snapshots estimate the same",
+      per_second, Percent(share), 100 * budget, std::max(2.0, std::ceil(100 * kHeadroom * share))));
+}
+
+// For a note beside others.
+std::string Briefly(const absl::Status& status) {
+  if (absl::IsResourceExhausted(status)) return "not measured: it would cost more than the budget";
+  return std::string(status.message());
+}
 
 }  // namespace
 
@@ -75,7 +99,8 @@ absl::Status Goroutines::Open(Program* program) {
 absl::Status Goroutines::Measure(Program* program) {
   GoroutineWaits& waits = *program->waits;
   if (const auto rate = waits.TransitionsPerSecond(kRateWindowNs)) {
-    if (auto status = CheckBudget(*program, *rate, 1); !status.ok()) return status;
+    const double share = ShareOfProbe(waits, *rate);
+    if (share > options_.budget) return TooDear(*rate, share, options_.budget);
   }
   GoTransitionsOptions options;
   options.stack_entries = stack_entries_;
@@ -94,34 +119,21 @@ absl::Status Goroutines::Measure(Program* program) {
   return absl::OkStatus();
 }
 
-absl::Status Goroutines::CheckBudget(const Program& program, double per_second,
-                                     double times) const {
-  uint64_t cost_ns = 0;
-  for (const GoRuntime* runtime : program.waits->runtimes())
-    cost_ns = std::max(cost_ns, TransitionCostNs(runtime->transitions));
-  const double share = ShareOfTransitions(per_second, cost_ns);
-  if (share <= times * options_.budget) return absl::OkStatus();
-  const double percent = 100 * share;
-  return absl::ResourceExhaustedError(fmt::format(
-      "its goroutines change state {:.0f} times a second: --exact would cost it about {:.{}f}% of "
-      "a "
-      "core, above the budget of {:.3g}%\nallow it with --budget {:.0f}%, or leave out --exact: "
-      "snapshots estimate the same",
-      per_second, percent, percent < 10 ? 1 : 0, 100 * options_.budget,
-      std::max(2.0, std::ceil(kHeadroom * percent))));
-}
-
-// What it does may have changed since the rate was measured.
-absl::Status Goroutines::WatchBudget(Program* program, uint64_t now_ns) const {
-  if (program->transitions.empty() || now_ns < program->counted_ns + kWatchNs)
-    return absl::OkStatus();
+// What the program does may have changed since the rate was measured: then it ends here.
+void Goroutines::WatchBudget(Program* program, uint64_t now_ns) const {
+  if (program->transitions.empty() || now_ns < program->counted_ns + kWatchNs) return;
   uint64_t counted = 0;
   for (const auto& transitions : program->transitions) counted += transitions->transitions();
   const double seconds = static_cast<double>(now_ns - program->counted_ns) / 1e9;
-  const double rate = static_cast<double>(counted - program->counted) / seconds;
+  const double share =
+      ShareOfProbe(*program->waits, static_cast<double>(counted - program->counted) / seconds);
   program->counted = counted;
   program->counted_ns = now_ns;
-  return CheckBudget(*program, rate, kTolerance);
+  if (share <= kTolerance * options_.budget) return;
+  program->problem =
+      fmt::format("measured for {:.3g} s, then it cost {} of a core",
+                  static_cast<double>(now_ns - program->waits->start_ns()) / 1e9, Percent(share));
+  End(program, now_ns, /*gone=*/false);
 }
 
 void Goroutines::BeginNow(Program* program) {
@@ -181,7 +193,7 @@ std::vector<ProcessChange> Goroutines::Tick(uint64_t now_ns) {
       change->after = next.comm;
       if (!status.ok()) {
         next.over = !absl::IsFailedPrecondition(status);
-        next.problem = WhatOnly(std::string(status.message()));
+        next.problem = Briefly(status);
       }
       successors.push_back(std::move(next));
     }
@@ -203,16 +215,11 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
       program->retry_ns = now_ns + kRetryNs;
       const absl::Status status = Open(program);
       program->over = !status.ok() && !absl::IsFailedPrecondition(status);
-      program->problem = WhatOnly(std::string(status.message()));  // none when it has begun
+      program->problem = Briefly(status);  // none when it has begun
       return std::nullopt;
     }
-    if (absl::Status status = WatchBudget(program, now_ns); !status.ok()) {
-      program->problem = fmt::format("measured for {:.3g} s only: {}",
-                                     static_cast<double>(now_ns - program->waits->start_ns()) / 1e9,
-                                     WhatOnly(std::string(status.message())));
-      End(program, now_ns, /*gone=*/false);
-      return std::nullopt;
-    }
+    WatchBudget(program, now_ns);
+    if (program->over) return std::nullopt;
     if (now_ns < program->waits->due_ns()) return std::nullopt;
     const absl::Status status = program->waits->Tick();
     if (status.ok()) return std::nullopt;
@@ -279,7 +286,7 @@ std::string Goroutines::mechanism() const {
   }
   std::string text = "process_vm_readv";
   if (!probes.empty()) {
-    text = fmt::format("measured by {}, {} by process_vm_readv", fmt::join(probes, ", "),
+    text = fmt::format("{} (measured), process_vm_readv for {}", fmt::join(probes, ", "),
                        syscalls_come_by ? "[preempted]" : "[syscall] and [preempted]");
   }
   for (const std::string& runtime : runtimes) text += ", " + runtime;

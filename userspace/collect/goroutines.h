@@ -82,8 +82,7 @@ class Goroutines {
   absl::Status Measure(Program* program);
   static void BeginNow(Program* program);
   static void End(Program* program, uint64_t stop_ns, bool gone);
-  absl::Status CheckBudget(const Program& program, double per_second, double times) const;
-  absl::Status WatchBudget(Program* program, uint64_t now_ns) const;
+  void WatchBudget(Program* program, uint64_t now_ns) const;
   std::optional<ProcessChange> Look(Program* program, uint64_t now_ns);
 
   symbolizer::ModuleCache* modules_;
