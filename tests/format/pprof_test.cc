@@ -72,6 +72,32 @@ TEST(Pprof, WaitsAreContentionsAndDelay) {
   EXPECT_THAT(PprofOf(b).samples[0].values, ElementsAre(2, 7));
 }
 
+TEST(Pprof, ThePeriodOfACensusIsTheTimeBetweenTwoSnapshots) {
+  ProfileBuilder b = TimeEvent();
+  b.Sample("app", {"native:f"}, "futex", {7, 0, 2});
+  b.Event("goroutine", {{"time", "ns"}, {"count", "count"}});
+  b.Sample("app", {"go:f"}, "chan receive", {7, 2});
+  EXPECT_EQ(PprofOf(b).period, 1) << "it holds no census";
+  ProfileCensus census;
+  census.census.ticks = 300;
+  census.census.period_ns = 50'000'000;
+  b.profile.censuses.push_back(census);
+  PprofFile file = PprofOf(b);
+  EXPECT_EQ(file.period_type, PprofFile::ValueType("wallclock", "nanoseconds"));
+  EXPECT_EQ(file.period, 50'000'000);
+  census.census.ticks = 100;
+  census.census.period_ns = 90'000'000;
+  b.profile.censuses.push_back(census);
+  EXPECT_EQ(PprofOf(b).period, 60'000'000) << "of two processes";
+
+  const PprofFile threads = PprofOf(b.profile, b.profile.events.front());
+  EXPECT_EQ(threads.period_type, PprofFile::ValueType("contentions", "count"));
+  EXPECT_EQ(threads.period, 1) << "each wait of a thread is counted";
+
+  b.profile.censuses[0].census.period_ns = ~uint64_t{0};
+  EXPECT_GT(PprofOf(b).period, 0) << "of a damaged capture";
+}
+
 TEST(Pprof, OtherEventsAreTheirColumns) {
   ProfileBuilder b;
   b.Event("retrans", {{"segments", "segments"}, {"bytes", "bytes"}, {"time", "ns"}});

@@ -431,16 +431,38 @@ class Encoder {
     constexpr uint64_t kLargest = std::numeric_limits<int64_t>::max();
     out_.add_int64(ProfileField::kDurationNanos,
                    static_cast<int64_t>(std::min(profile_.duration_ns, kLargest)));
-    // One event a period: each one is counted, or estimated to its full number.
-    AddValueType(ProfileField::kPeriodType,
-                 types_.standard == "delay" ? "contentions" : PrintableName(event_.name), "count");
-    out_.add_int64(ProfileField::kPeriod, 1);
+    AddPeriod();
     std::vector<int64_t> comments;
     for (const std::string& comment : Comments()) {
       comments.push_back(strings_.Number(PrintableName(comment)));
     }
     out_.add_packed_int64(ProfileField::kComment, comments.begin(), comments.end());
     out_.add_int64(ProfileField::kDefaultSampleType, strings_.Number(types_.standard));
+  }
+
+  // Of what is estimated from snapshots: the time between two. Of all else one event a period: each
+  // is counted.
+  void AddPeriod() {
+    if (const int64_t period_ns = CensusPeriodNs(); period_ns > 0) {
+      AddValueType(ProfileField::kPeriodType, "wallclock", "nanoseconds");
+      out_.add_int64(ProfileField::kPeriod, period_ns);
+      return;
+    }
+    AddValueType(ProfileField::kPeriodType,
+                 types_.standard == "delay" ? "contentions" : PrintableName(event_.name), "count");
+    out_.add_int64(ProfileField::kPeriod, 1);
+  }
+
+  // Between two snapshots on average, over all processes; 0 where the event is not of snapshots.
+  int64_t CensusPeriodNs() const {
+    if (event_.name != "goroutine") return 0;
+    double covered_ns = 0, ticks = 0;
+    for (const ProfileCensus& of : profile_.censuses) {
+      covered_ns += static_cast<double>(of.census.period_ns) * static_cast<double>(of.census.ticks);
+      ticks += static_cast<double>(of.census.ticks);
+    }
+    constexpr double kLongestNs = 1e18;  // a damaged capture may hold anything
+    return ticks > 0 ? static_cast<int64_t>(std::min(covered_ns / ticks, kLongestNs)) : 0;
   }
 
   // What `go tool pprof -comments` prints: where the file comes from, and what is not in it.
