@@ -773,6 +773,7 @@ static __always_inline void close_thread(struct seq_file *seq, struct task_struc
 					 u64 stop)
 {
 	bool waits = ledger->state == THREAD_WAITING && !ledger->woken;
+	u32 flags = ledger->since <= start_ns ? THREAD_BLOCKED | THREAD_WHOLE_TIME : THREAD_BLOCKED;
 	u64 kernel_stack = STACK_MISSED, blocked_ns = waits ? recorded(ledger->since, stop) : 0;
 
 	if (!ledger->state || ledger->state == THREAD_OPENING) {
@@ -787,8 +788,7 @@ static __always_inline void close_thread(struct seq_file *seq, struct task_struc
 	if (blocked_ns && !task->on_cpu && task->__state != TASK_RUNNING)
 		kernel_stack = take_kernel_stack(task, true);
 	/* The report first: nothing is booked before it is out. */
-	if (blocked_ns && ledger->since <= start_ns &&
-	    report(seq, task, ledger, THREAD_BLOCKED | THREAD_WHOLE_TIME, kernel_stack))
+	if (blocked_ns && report(seq, task, ledger, flags, kernel_stack))
 		return;
 	if (ledger->state == THREAD_RUNNING) {
 		ledger->totals.running_ns += recorded(ledger->since, stop);

@@ -173,9 +173,10 @@ enum target_mode { TARGET_ONE = 0, TARGET_SET = 1, TARGET_ALL = 2 };
 enum pass {
 	PASS_OPEN = 0, /* put every thread that waits now into the ledger, report those that user space has to unwind */
 	PASS_VERIFY = 1, /* report the switch counts again */
-	PASS_CLOSE = 2,  /* account what is still open at the end, report the threads that were blocked all the time */
+	PASS_CLOSE = 2,  /* account what is still open at the end, report the threads that are blocked then */
 };
 
+/* THREAD_WHOLE_TIME: at the close, since before the recording began. */
 enum { THREAD_BLOCKED = 1, THREAD_WHOLE_TIME = 2 };
 
 /* One thread as the iterator reports it; one record each through the iterator's file. */

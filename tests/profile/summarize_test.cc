@@ -201,6 +201,22 @@ TEST(FormatSummary, NamesThreadsThatWereBlockedAllTheTime) {
   EXPECT_THAT(text, HasSubstr("2 idle threads of Go, by design"));
 }
 
+TEST(FormatSummary, NamesWhatHungUntilItsProcessEnded) {
+  Profile profile;
+  profile.frames = {Frame("main.read", kGo)};
+  ProfileHungThread hung;
+  hung.comm = "app";
+  hung.pid = 9;
+  hung.reason = "pipe";
+  hung.frames = {0};
+  ProfileHungThread other = hung;
+  other.reason = "futex";
+  profile.hung = {hung, hung, other};
+  const std::string text = FormatSummary(profile, {});
+  EXPECT_THAT(text, HasSubstr("all the time until it ended: 2 threads [pipe]  main.read\n"));
+  EXPECT_THAT(text, HasSubstr("all the time until it ended: 1 thread [futex]  main.read\n"));
+}
+
 // A server of goroutines: one reason that matters, a deadlock, and much that is idle by design.
 Profile GoroutineProfile() {
   Profile profile;
@@ -295,7 +311,7 @@ TEST(Summarize, LabelsAloneMakeNoOtherStack) {
 // Two processes: what was estimated apart has squares that add up.
 TEST(Summarize, MarginsOfProcessesAddUpAsSquares) {
   Profile profile = GoroutineProfile();
-  profile.censuses[0].census.reasons = {{"IO wait", 1, 300}};
+  profile.censuses[0].census.reasons = {{"IO wait", 6'000'000'000, 300}};
   profile.censuses.push_back(profile.censuses[0]);
   profile.censuses[1].census.reasons[0].margin_ns = 400;
   EXPECT_EQ(Summarize(profile).heaviest[0].margin_ns, 500u);
@@ -308,7 +324,7 @@ TEST(FormatSummary, SaysWhatACensusMust) {
        {"goroutine 136.00 s in 484 waits, 4 stacks; 120.00 s of it never ran\n",
         "census    600 snapshots at 20.0 Hz of 812..1,204 goroutines, 34.2% of them each\n",
         "CPU 0.8% of a core, budget 1.0%, set-up 210.0 ms, torn 0.2%, unread 1\n",
-        "at 95%: [sync.Mutex.Lock] 90.00 s +-0 ns,\n", "[IO wait] 12.00 s +-240.0 ms\n",
+        "at 95%, hidden too: [sync.Mutex.Lock] 90.00 s +-0 ns,\n", "[IO wait] 12.00 s +-240.0 ms\n",
         "hidden    300.00 s in 10 waits idle by design (--idle shows them):\n",
         "runtime worker 9, accept loop 1\n", "75.0%   12.00 s  [IO wait]", "+-2.0%  main.fetch\n",
         "blocked   3 goroutines never ran: [sync.Mutex.Lock]\n"
@@ -316,6 +332,40 @@ TEST(FormatSummary, SaysWhatACensusMust) {
         "runtime   scheduler latency p50 12.0 us p99 1.2 ms max 8.0 ms\n",
         "mutex wait 1.50 s in all\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
+  }
+}
+
+// What an estimate is of is said, and its range is not given to a part of it.
+TEST(Summarize, ARangeIsOfTheWholeReason) {
+  Profile profile = GoroutineProfile();
+  profile.censuses[0].census.reasons[0].time_ns = 50'000'000'000;  // 38 s of it are hidden
+  EXPECT_EQ(Summarize(profile).heaviest[0].margin_ns, std::nullopt);
+  profile.hidden.clear();
+  const std::string whole = FormatSummary(profile, {});
+  EXPECT_THAT(whole, HasSubstr("at 95%: ["));
+  profile.events[0].samples[3].idle = "accept loop";
+  EXPECT_THAT(FormatSummary(profile, {}), HasSubstr("at 95%, idle too: ["));
+}
+
+// Two events: columns of both, and no figure is cut on account of a long name.
+TEST(FormatSummary, NoFigureIsCut) {
+  Profile profile = GoroutineProfile();
+  profile.frames.push_back(Frame("github.com/some/where/internal/store.(*Client).roundTrip", kGo));
+  const auto site = static_cast<uint32_t>(profile.frames.size() - 1);
+  EventProfile threads;
+  threads.name = "offcpu";
+  threads.mechanism = "tp_btf sched_switch";
+  threads.columns = {{"time", "ns"}, {"count", "count"}};
+  threads.samples = {Sample("io_uring", {site}, {1'234'567'890'000, 1'000}),
+                     Sample("io_uring", {1}, {234'567'890'000, 1'000})};
+  profile.events[0].samples[2].frames = {site};
+  profile.events[0].samples.push_back(Sample("IO wait", {1}, {1'000'000'000, 4}));
+  profile.events.push_back(threads);
+  const std::string text = FormatSummary(profile, {});
+  ExpectFitsScreen(text, 46);
+  for (const char* figure : {"1469.14 s  [io_uring]", "13.00 s  [IO wait]", "(84%)\n", "(92%)\n",
+                             "137.00 s in 488 waits", "1469.14 s in 2,000 waits"}) {
+    EXPECT_THAT(text, HasSubstr(figure));
   }
 }
 

@@ -107,6 +107,17 @@ def go():
     hang_and_record(programs)
 
 
+def ended():
+    """Blocked before attach and until its process ends, which is before the recording would: the summary says so."""
+    program = h.Program(h.testprog("hung_read")).ready()
+    time.sleep(1)
+    recorder = h.Recorder("-p", program.pid, "-e", "offcpu", "-d", "30s", "-o", h.scratch() / "out.json").wait_began()
+    time.sleep(2)
+    program.stop()
+    text = recorder.expect(0, 30).stderr_text
+    h.check(re.search(r"all the time until it ended: 1 thread \[pipe\]  hang_inner", text), text)
+
+
 def site_again(kind, program="same_site"):
     """Blocked before attach, released twice while recording, blocked at the end: three waits, one line, and in it the
     function that waits right above the library's."""
@@ -149,4 +160,4 @@ def site_again_in_the_library():
 
 
 if __name__ == "__main__":
-    h.main(native, go, site_again_inline, site_again_libc, site_again_in_the_library)
+    h.main(native, go, ended, site_again_inline, site_again_libc, site_again_in_the_library)

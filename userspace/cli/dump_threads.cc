@@ -15,6 +15,7 @@
 #include "userspace/collect/offcpu.h"
 #include "userspace/collect/requirements.h"
 #include "userspace/process/clock.h"
+#include "userspace/process/proc_files.h"
 #include "userspace/profile/make_profile.h"
 
 namespace stallscope {
@@ -33,7 +34,7 @@ std::set<uint32_t> ThreadsOf(uint32_t pid) {
   return threads;
 }
 
-// A recording that ends as soon as it has begun: what was blocked for all of it is blocked now.
+// A recording that ends as soon as it has begun: what is blocked at its end is blocked now.
 absl::StatusOr<Recording> RecordAMoment(uint32_t pid) {
   auto pids = PidNamespace::Own();
   if (!pids.ok()) return ExplainLoadFailure(pids.status());
@@ -43,6 +44,7 @@ absl::StatusOr<Recording> RecordAMoment(uint32_t pid) {
   options.ledger.mode = TARGET_ONE;
   options.ledger.tgids = {*tgid};
   options.ledger.own_tgid = pids->ToKernel(getpid()).value_or(0);
+  options.hung_at_end = true;
   symbolizer::ModuleCache modules;
   auto offcpu = OffCpu::Start(options, &*pids, &modules);
   if (!offcpu.ok()) return ExplainLoadFailure(offcpu.status());
@@ -88,12 +90,17 @@ absl::StatusOr<Dump> DumpThreads(const Target& target) {
     }
     left.erase(thread.tid);
   }
+  // Of the others the ledger says that they had a CPU, or were ready for one. A thread that has
+  // ended since is none.
   for (const uint32_t tid : left) {
+    const std::string directory = fmt::format("/proc/{}/task/{}", target.pid, tid);
+    const auto stat = ReadProcFile(directory + "/stat", 4096);
+    if (!stat.ok() || stat->find(") Z") != std::string::npos) continue;
     DumpEntry& entry = dump.entries.emplace_back();
     entry.id = tid;
-    entry.name = ReadComm(fmt::format("/proc/{}/task/{}", target.pid, tid));
+    entry.name = ReadComm(directory);
     entry.state = "running";
-    entry.no_stack = "it ran while the others were read";
+    entry.no_stack = "it runs, or is ready to";
   }
   std::sort(dump.entries.begin(), dump.entries.end(),
             [](const DumpEntry& a, const DumpEntry& b) { return a.id < b.id; });

@@ -54,7 +54,8 @@ class Ledger {
   absl::StatusOr<Samples> Drain();
 
   // Stops booking, accounts every wait that is still open, detaches. `Drain` gives the last samples
-  // after it. Returns the threads that were blocked for the whole recording.
+  // after it. Returns the threads that are blocked then, THREAD_WHOLE_TIME those that were for the
+  // whole recording.
   absl::StatusOr<std::vector<thread_record>> Close(uint64_t mono_ns);
 
   // A stack by its id; nullopt when it is not in the map.

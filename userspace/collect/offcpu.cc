@@ -4,6 +4,7 @@
 #include <absl/container/flat_hash_set.h>
 #include <absl/status/status.h>
 #include <fmt/format.h>
+#include <sys/syscall.h>
 
 #include <algorithm>
 #include <set>
@@ -61,6 +62,32 @@ RawReason ReasonOf(const sample_key& key, uint32_t file_type) {
   reason.kernel_thread = key.flags & SAMPLE_KERNEL_THREAD;
   reason.file = static_cast<FileType>(std::min<uint32_t>(file_type, WIRE_FILE_OTHER));
   return reason;
+}
+
+// The system call that a thread which was stopped in it goes on in under the number of
+// restart_syscall(2). The kernel keeps the number to itself, but the thread comes back to the
+// instruction that made the call: where the one before it loads a number of those that are
+// restarted so, that is it. nullopt: it is another kind of wait, or cannot be told.
+std::optional<int32_t> RestartedSyscall(const thread_record& thread, const LiveSpace& space) {
+#ifdef __x86_64__
+  if (thread.syscall != SYS_restart_syscall || (thread.sample_flags & SAMPLE_COMPAT))
+    return std::nullopt;
+  struct __attribute__((packed)) {
+    uint8_t load;  // mov $number, %eax
+    int32_t number;
+    uint8_t call[2];  // syscall
+  } code;
+  static_assert(sizeof(code) == 7);
+  if (!space.memory().Read(thread.ip - sizeof(code), &code, sizeof(code))) return std::nullopt;
+  if (code.load != 0xb8 || code.call[0] != 0x0f || code.call[1] != 0x05) return std::nullopt;
+  for (const int32_t number : {SYS_nanosleep, SYS_clock_nanosleep, SYS_poll, SYS_futex}) {
+    if (code.number == number) return number;
+  }
+#else
+  static_cast<void>(thread);
+  static_cast<void>(space);
+#endif
+  return std::nullopt;
 }
 
 }  // namespace
@@ -134,6 +161,8 @@ absl::Status OffCpu::ReadOpenThreads() {
       Registers registers = {thread.ip, thread.sp, thread.bp, thread.fsbase};
       stack = UnwindFromOutside(registers, space.go ? &*space.go : nullptr, *space.live, index);
       TeachSteps(stack, *space.live);
+      if (const auto syscall = RestartedSyscall(thread, *space.live))
+        restarted_[thread.user_stack] = *syscall;
     } else {
       stack.end = StackEnd::kNone;
     }
@@ -238,6 +267,7 @@ std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event
       ledger_->AddTarget(event.space.tgid).IgnoreError();  // no room: counted by the kernel's side
   } else {
     change.kind = ProcessChange::kExit;
+    ends_[{event.space.tgid, event.space.start_boot_ns}] = event.time_ns;
     if (options_.ledger.mode == TARGET_SET && !reborn) ledger_->RemoveTarget(event.space.tgid);
   }
   return change;
@@ -390,7 +420,7 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Stop() {
   stop_ns_ = ClockNs(CLOCK_MONOTONIC);
   auto threads = ledger_->Close(stop_ns_);
   if (!threads.ok()) return threads.status();
-  whole_time_ = *std::move(threads);
+  blocked_at_end_ = *std::move(threads);
   // Two drains: what was summed before the end, and what the closing pass added.
   std::vector<ProcessChange> all;
   for (int i = 0; i < 2; ++i) {
@@ -434,6 +464,12 @@ uint32_t OffCpu::InternStack(SpaceIndex space, uint64_t user, uint64_t kernel,
   return it->second;
 }
 
+sample_key OffCpu::Restarted(sample_key key) const {
+  const auto found = restarted_.find(key.user_stack);
+  if (found != restarted_.end()) key.syscall = found->second;
+  return key;
+}
+
 absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& interrupted) {
   recording->start_mono_ns = start_ns_;
   recording->duration_ns = stop_ns_ - start_ns_;
@@ -447,7 +483,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     Sample sample;
     sample.space = sum.space;
     sample.stack = InternStack(sum.space, sum.key.user_stack, sum.key.kernel_stack, recording);
-    sample.reason = ReasonOf(sum.key, sum.value.file_type);
+    sample.reason = ReasonOf(Restarted(sum.key), sum.value.file_type);
     if (sum.key.tid) {
       sample.tid = pids_->FromKernel(sum.key.tid).value_or(sum.key.tid);
       sample.thread_name = thread_names_[sum.key.tid];
@@ -459,8 +495,9 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
   }
   recording->events.push_back(std::move(event));
 
-  for (const thread_record& thread : whole_time_) {
+  for (const thread_record& thread : blocked_at_end_) {
     if (IsForeign(thread.space)) continue;
+    if (!(thread.flags & THREAD_WHOLE_TIME) && !options_.hung_at_end) continue;
     HungThread hung;
     hung.space = spaces_.Find(thread.space);
     hung.tid = pids_->FromKernel(thread.tid).value_or(thread.tid);
@@ -471,9 +508,11 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     key.syscall = thread.syscall;
     key.state = thread.state;
     key.flags = thread.sample_flags;
-    hung.reason = ReasonOf(key, thread.file_type);
+    key.user_stack = thread.user_stack;
+    hung.reason = ReasonOf(Restarted(key), thread.file_type);
     recording->hung.push_back(std::move(hung));
   }
+  AddThreadsBlockedUntilTheEnd(recording);
   for (const auto& [key, sum] : ledger_->Totals()) {
     if (IsForeign(key)) continue;
     ProcessTotals totals;
@@ -497,6 +536,30 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     recording->spaces.push_back(std::move(space));
   }
   return NameAddresses(recording, interrupted);
+}
+
+// Of a process that ended before the recording did: the waits from the recording's begin to that
+// end. No wait is longer, so a sum that lacks next to nothing of its count times that has no other.
+void OffCpu::AddThreadsBlockedUntilTheEnd(Recording* recording) {
+  constexpr uint64_t kShortestNs = 500'000'000;
+  constexpr uint64_t kDyingNs = 50'000'000;  // all of its threads together, from the signal on
+  for (const auto& [bytes, sum] : sums_) {
+    const space_key& key = spaces_.at(sum.space).key;
+    const auto end = ends_.find({key.tgid, key.start_boot_ns});
+    if (end == ends_.end() || end->second < start_ns_ + kShortestNs) continue;
+    const uint64_t whole_ns = end->second - start_ns_;
+    const uint64_t most = kShortestNs * 1'000'000'000 / whole_ns;  // no sum reaches 2^64
+    if (sum.value.count > most || sum.value.blocked_ns + kDyingNs < sum.value.count * whole_ns)
+      continue;
+    HungThread hung;
+    hung.space = sum.space;
+    hung.tid = sum.key.tid ? pids_->FromKernel(sum.key.tid).value_or(sum.key.tid) : 0;
+    if (const auto name = thread_names_.find(sum.key.tid); name != thread_names_.end())
+      hung.name = name->second;
+    hung.stack = InternStack(sum.space, sum.key.user_stack, sum.key.kernel_stack, recording);
+    hung.reason = ReasonOf(Restarted(sum.key), sum.value.file_type);
+    for (uint64_t i = 0; i < sum.value.count; ++i) recording->hung.push_back(hung);
+  }
 }
 
 absl::Status OffCpu::NameAddresses(Recording* recording, const std::function<bool()>& interrupted) {

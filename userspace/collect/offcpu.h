@@ -36,6 +36,9 @@ struct OffCpuOptions {
   std::string wanted_comm;  // --comm: processes that take this name later are targets too
   bool from_exec =
       false;  // the one target is a child that waits to exec: what comes before is not recorded
+  // Recording::hung is to be every thread that is blocked when the recording ends, not those alone
+  // that were for all of it.
+  bool hung_at_end = false;
 };
 
 // What is off for a Go program whose layout is not known, and why, in one line.
@@ -109,6 +112,10 @@ class OffCpu {
                                                 bool reborn);
   uint32_t InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording);
   absl::Status NameAddresses(Recording* recording, const std::function<bool()>& interrupted);
+  // The key of a wait that began before the recording, with the number that its system call began
+  // with.
+  sample_key Restarted(sample_key key) const;
+  void AddThreadsBlockedUntilTheEnd(Recording* recording);
   void AddLosses(Recording* recording) const;
 
   SpaceTable spaces_;
@@ -132,13 +139,15 @@ class OffCpu {
   };
   absl::flat_hash_map<std::string, Sum> sums_;  // by the bytes of space and key
   absl::flat_hash_map<StackKey, Stack> user_stacks_;
+  absl::flat_hash_map<uint64_t, int32_t> restarted_;  // system call, by the promise of a stack
   absl::flat_hash_map<uint64_t, std::vector<uint64_t>> kernel_stacks_;
   std::vector<uint64_t> read_ids_;                           // still in the kernel's map
   absl::flat_hash_map<uint32_t, std::string> thread_names_;  // --threads
   std::optional<space_key> before_exec_;
   absl::flat_hash_map<uint32_t, uint64_t>
       start_ticks_;  // of the targets that were named, by kernel tgid
-  std::vector<thread_record> whole_time_;
+  std::vector<thread_record> blocked_at_end_;
+  std::map<std::pair<uint32_t, uint64_t>, uint64_t> ends_;  // by tgid and start: when it ended
   uint64_t moved_ = 0;
   absl::flat_hash_set<StackKey> unread_stacks_;
   absl::flat_hash_map<uint64_t, WalkedStack> walked_;  // by the ledger's id

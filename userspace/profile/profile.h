@@ -83,12 +83,12 @@ struct ProfileTotals {
   bool operator==(const ProfileTotals&) const = default;
 };
 
-// A thread that was blocked for the whole recording.
+// A thread that was blocked for the whole recording, or from its begin until its process ended.
 struct ProfileHungThread {
   std::string comm;  // of the process
   uint32_t pid = 0;
-  uint32_t tid = 0;
-  std::string name;              // of the thread
+  uint32_t tid = 0;              // 0: of a process that has ended
+  std::string name;              // of the thread; empty likewise
   std::string reason;            // without brackets
   std::vector<uint32_t> frames;  // as in ProfileSample, never filtered
   bool go_scheduler = false;     // a thread of the Go scheduler: idle by design

@@ -189,10 +189,10 @@ struct Loss {
   bool operator==(const Loss&) const = default;
 };
 
-// A thread that was blocked for the whole recording.
+// A thread that was blocked for the whole recording, or from its begin until its process ended.
 struct HungThread {
   SpaceIndex space = 0;
-  uint32_t tid = 0;
+  uint32_t tid = 0;  // 0: one whose process has ended; then without a name too
   std::string name;
   uint32_t stack = 0;
   RawReason reason;

@@ -120,6 +120,14 @@ HeavyReason Heaviest(const Profile& profile, const EventProfile& event, std::str
   return heavy;
 }
 
+// The range of an estimate is that of all goroutines in its reason. Where idle ones, or what -I and
+// -X hide, are a part of them, it says nothing of the others.
+bool IsOfTheSame(const Estimate& estimate, const HeavyReason& heavy) {
+  constexpr double kRounding = 0.005;
+  return std::abs(static_cast<double>(estimate.time_ns) - static_cast<double>(heavy.value)) <=
+         kRounding * static_cast<double>(estimate.time_ns);
+}
+
 std::vector<HeavyReason> HeaviestReasons(const Profile& profile, const EventProfile& event,
                                          size_t limit) {
   std::map<std::string_view, ReasonSums> by_reason;
@@ -145,16 +153,18 @@ std::vector<HeavyReason> HeaviestReasons(const Profile& profile, const EventProf
     const std::map<std::string, Estimate> estimates = AllEstimates(profile);
     for (HeavyReason& heavy : heaviest) {
       const auto found = estimates.find(heavy.reason);
-      if (found != estimates.end()) heavy.margin_ns = found->second.margin_ns;
+      if (found != estimates.end() && IsOfTheSame(found->second, heavy))
+        heavy.margin_ns = found->second.margin_ns;
     }
   }
   return heaviest;
 }
 
-// Waits that end only when somebody else does something: a lock, a channel, a socket. The words of
-// the Go runtime, of all versions that a census knows.
+// Waits that end only when somebody else does something: a lock, a channel, a socket, the kernel.
+// The words of the Go runtime, of all versions that a census knows.
 bool WaitsForOthers(std::string_view reason) {
-  for (const std::string_view word : {"semacquire", "sync.", "chan ", "select", "IO wait"}) {
+  for (const std::string_view word :
+       {"semacquire", "sync.", "chan ", "select", "IO wait", "syscall"}) {
     if (reason.starts_with(word)) return true;
   }
   return false;
@@ -393,8 +403,9 @@ void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen)
     if (event.never_ran_count > 0) {
       never_ran = fmt::format("; {} of it never ran", ShowDuration(event.never_ran_time_ns));
     }
-    screen.Line(event.name, fmt::format("{} in {}, {}{}", value, Counted(event.count, "wait"),
-                                        Counted(event.stacks, "stack"), never_ran));
+    screen.WrappedLine(event.name,
+                       {fmt::format("{} in {}", value, Counted(event.count, "wait")),
+                        fmt::format("{}{}", Counted(event.stacks, "stack"), never_ran)});
     screen.WrappedLine(event.name, Parts("by " + event.mechanism));
   }
 }
@@ -421,7 +432,17 @@ void PrintCensus(const Profile& profile, const ProfileCensus& of, Screen& screen
   screen.WrappedLine("census", cost);
 }
 
-void PrintCensuses(const Profile& profile, Screen& screen) {
+// Estimates are of all goroutines, the heaviest sites of those that are shown and not idle.
+std::string_view InEstimatesToo(const Summary& summary) {
+  for (const EventSummary& event : summary.events) {
+    if (event.name != "goroutine") continue;
+    if (event.hidden_time_ns > 0) return ", hidden too";
+    if (event.idle_time_ns > 0) return ", idle too";
+  }
+  return "";
+}
+
+void PrintCensuses(const Profile& profile, const Summary& summary, Screen& screen) {
   constexpr size_t kMost = 1;
   for (size_t i = 0; i < std::min(profile.censuses.size(), kMost); ++i) {
     PrintCensus(profile, profile.censuses[i], screen);
@@ -445,7 +466,7 @@ void PrintCensuses(const Profile& profile, Screen& screen) {
   if (estimates.size() > kMostReasons) {
     parts.push_back(fmt::format("{} more (--json)", estimates.size() - kMostReasons));
   }
-  parts[0] = "at 95%: " + parts[0];
+  parts[0] = fmt::format("at 95%{}: {}", InEstimatesToo(summary), parts[0]);
   screen.WrappedLine("census", parts);
 }
 
@@ -482,8 +503,9 @@ void PrintHidden(const Profile& profile, Screen& screen) {
   size_t kinds = 0;
   for (const Hidden& hidden : profile.hidden) {
     if (!hidden.rule.empty() || ++kinds > kMostHidden) continue;
-    screen.Line("hidden", fmt::format("{} in {} of {}: {}", ShowDuration(hidden.time_ns),
-                                      Counted(hidden.count, "wait"), hidden.event, hidden.why));
+    const std::string what = fmt::format("{} in {} of {}: ", ShowDuration(hidden.time_ns),
+                                         Counted(hidden.count, "wait"), Shorten(hidden.event, 10));
+    screen.Line("hidden", what + Shorten(hidden.why, screen.room() - what.size()));
   }
   if (kinds > kMostHidden) {
     screen.Line("hidden", fmt::format("and {} more kinds", kinds - kMostHidden));
@@ -608,10 +630,18 @@ void PrintHeaviest(const Summary& summary, Screen& screen) {
         heavy.site.empty() ? fmt::format("{}, site unknown", heavy.comm) : heavy.site;
     const std::string part =
         heavy.site_share < 0.9995 ? fmt::format(" ({:.0f}%)", heavy.site_share * 100) : "";
+    // Where there is too little room left for it, the site goes on a line of its own: of the
+    // figures before it nothing may be cut.
+    constexpr size_t kLeastForSite = 16;
     const size_t taken = text.size() + part.size() + 2;
-    const size_t left = screen.room() > taken ? screen.room() - taken : 0;
-    screen.Line("heaviest",
-                fmt::format("{}  {}{}", text, Shorten(site, std::max<size_t>(left, 12)), part));
+    if (taken + std::min(kLeastForSite, Printable(site).size()) <= screen.room()) {
+      screen.WholeLine("heaviest",
+                       fmt::format("{}  {}{}", text, Shorten(site, screen.room() - taken), part));
+    } else {
+      screen.WholeLine("heaviest", text);
+      const size_t room = screen.room() - std::min(screen.room(), part.size() + 4);
+      screen.WholeLine("heaviest", fmt::format("    {}{}", Shorten(site, room), part));
+    }
   }
   if (summary.heaviest.empty()) screen.Line("heaviest", "nothing waited");
 }
@@ -687,9 +717,15 @@ void PrintHung(const Profile& profile, Screen& screen) {
   size_t printed = 0;
   size_t others = 0;
   size_t idle = 0;
+  std::map<std::pair<std::string, std::string>, size_t> until_the_end;  // by reason and site
   for (const ProfileHungThread& thread : profile.hung) {
     if (thread.go_scheduler) {
       ++idle;
+      continue;
+    }
+    if (thread.tid == 0) {
+      const auto site = SiteOfWait(profile.frames, thread.frames);
+      ++until_the_end[{thread.reason, site ? profile.frames[*site].name : "site unknown"}];
       continue;
     }
     if (printed == kMost) {
@@ -698,9 +734,20 @@ void PrintHung(const Profile& profile, Screen& screen) {
     }
     ++printed;
     const std::optional<uint32_t> site = SiteOfWait(profile.frames, thread.frames);
-    screen.Line("blocked", fmt::format("all the time: tid {} {}  [{}]  {}", thread.tid,
-                                       Shorten(thread.name, 16), Shorten(thread.reason, 16),
-                                       site ? profile.frames[*site].name : "site unknown"));
+    const std::string head = fmt::format("all the time: tid {} {}  [{}]  ", thread.tid,
+                                         Shorten(thread.name, 16), Shorten(thread.reason, 16));
+    screen.Line("blocked", head + Shorten(site ? profile.frames[*site].name : "site unknown",
+                                          screen.room() - head.size()));
+  }
+  for (const auto& [place, count] : until_the_end) {
+    if (printed == kMost) {
+      others += count;
+      continue;
+    }
+    ++printed;
+    const std::string head = fmt::format("all the time until it ended: {} [{}]  ",
+                                         Counted(count, "thread"), Shorten(place.first, 16));
+    screen.Line("blocked", head + Shorten(place.second, screen.room() - head.size()));
   }
   if (others > 0) screen.Line("blocked", fmt::format("and {}", Counted(others, "more thread")));
   if (idle > 0) {
@@ -745,7 +792,7 @@ std::string FormatSummary(const Profile& profile, const SummaryOptions& options)
   const Summary summary = Summarize(profile);
   Screen screen(options.width, summary.events);
   PrintEvents(profile, summary, screen);
-  PrintCensuses(profile, screen);
+  PrintCensuses(profile, summary, screen);
   PrintHidden(profile, screen);
   screen.Blank();
   PrintHeaviest(summary, screen);

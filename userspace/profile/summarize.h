@@ -43,13 +43,13 @@ struct HeavyReason {
   std::string unit;
   double share = 0;       // of what the event shows but for what is left out, 0 to 1
   double site_share = 0;  // of `value`, the part at `site`
-  // +- at 95 % of the reason, where it was estimated. That of the goroutines that are hidden or
-  // never ran is in it too.
+  // +- at 95 % of the reason, where it was estimated. Absent where `value` is a part of what the
+  // estimate is of: some of it is hidden, or idle by design.
   std::optional<uint64_t> margin_ns;
 };
 
-// Goroutines that never ran during the recording, in a wait for a lock, a channel or a socket that
-// no rule of idle.rules explains: equal ones together.
+// Goroutines that never ran during the recording, in a wait for a lock, a channel, a socket or the
+// kernel (a system call, C code) that no rule of idle.rules explains: equal ones together.
 struct NeverRan {
   std::string comm;
   std::string reason;  // without brackets
