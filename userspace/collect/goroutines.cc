@@ -67,7 +67,6 @@ void Goroutines::Expect(uint32_t pid) {
   Program program;
   program.pid = pid;
   program.expected = true;
-  program.retry_ns = std::numeric_limits<uint64_t>::max();
   if (auto stat = ReadProcessStat(ProcDir(pid)); stat.ok()) program.stat = *stat;
   programs_.push_back(std::move(program));
 }
@@ -211,8 +210,9 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
   const bool other = !ended && stat->memory != program->stat.memory;
   if (!ended && !other) {
     if (!program->waits) {
-      if (program->expected || now_ns < program->retry_ns) return std::nullopt;
+      if (now_ns < program->retry_ns) return std::nullopt;
       program->retry_ns = now_ns + kRetryNs;
+      if (program->expected) return std::nullopt;
       const absl::Status status = Open(program);
       program->over = !status.ok() && !absl::IsFailedPrecondition(status);
       program->problem = Briefly(status);  // none when it has begun
@@ -230,6 +230,8 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
     return std::nullopt;
   }
   End(program, now_ns, /*gone=*/true);
+  if (ended && !program->waits && program->problem.empty())
+    program->problem = "it ended before its goroutines could be read";
   ProcessChange change;
   change.kind = ended ? ProcessChange::kExit : ProcessChange::kExec;
   change.tgid = program->pid;
@@ -264,6 +266,11 @@ void Goroutines::Fill(Recording* recording) const {
     space.comm = program.comm;
     recording->spaces.push_back(std::move(space));
     program.waits->Fill(recording->spaces.size() - 1, &event, recording);
+    if (const auto blind_ns = program.waits->blind_ns(); blind_ns && program.waits->never_ran()) {
+      recording->notes.push_back(fmt::format(
+          "{} ({}): never ran: from its first snapshot to its last, {} ms before its end",
+          program.pid, program.comm, *blind_ns / 1'000'000));
+    }
     const uint64_t ticks = recording->censuses.back().ticks;
     for (const auto& transitions : program.transitions) transitions->AddLosses(recording);
     if (ticks < kFewSnapshots && !options_.exact) {

@@ -109,6 +109,8 @@ class GoroutineCensus {
   const GoLabels& labels(GoLabelsIndex index) const { return labels_[index]; }
   const CensusCounters& counters() const { return counters_; }
   const GoRuntime& runtime() const { return runtime_; }
+  // Whether `same_wait` can be said of system calls.
+  bool tells_system_calls_apart() const { return seq_counts_syscalls_; }
 
  private:
   // Goroutines that are neighbours in memory and are taken together: as many as lie in a page or

@@ -26,6 +26,9 @@ constexpr double kBudgetBesideMeasuring = 0.01;
 // The states that are no wait of the runtime's have words of ours.
 constexpr char kRunnable[] = "runnable";
 constexpr char kSyscall[] = "syscall";
+// A program that is gone was in its last snapshot so recently that the snapshot counts as its end.
+constexpr uint64_t kRecentNs = 1'000'000'000;
+
 constexpr uint32_t kRunnableWords = 0, kSyscallWords = 1, kPreemptedWords = 2;
 
 // Of this thread, which is the one that takes the snapshots.
@@ -54,6 +57,7 @@ absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
       added.words_of_reason.push_back(self->InternWords(words));
   }
   self->snapshots_.resize(self->runtimes_.size());
+  self->taking_.resize(self->runtimes_.size());
   if (auto status = self->Take(1); !status.ok()) return status;
   const uint64_t second = OwnCpu();
   if (auto status = self->Take(1); !status.ok()) return status;
@@ -66,6 +70,14 @@ absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
 void GoroutineWaits::Begin() {
   for (Runtime& runtime : runtimes_)
     runtime.counts_at_start = ReadRuntimeCounts(runtime.census->runtime(), space_->memory());
+  if (AnyInSystemCall()) {
+    const auto threads = SleepingThreads(fmt::format("/proc/{}", space_->pid()));
+    for (size_t i = 0; i < runtimes_.size(); ++i) {
+      const GoRuntime& runtime = runtimes_[i].census->runtime();
+      runtimes_[i].sleepers_at_start = SleepersInSystemCalls(
+          snapshots_[i].goroutines, runtime.offsets, space_->memory(), threads);
+    }
+  }
   start_ns_ = ClockNs(CLOCK_MONOTONIC);
   const uint64_t deadline_ns = options_.duration_ns ? start_ns_ + options_.duration_ns : 0;
   const double budget =
@@ -75,11 +87,14 @@ void GoroutineWaits::Begin() {
 }
 
 absl::Status GoroutineWaits::Take(double share) {
-  alive_ = 0;
+  uint64_t alive = 0;
   for (size_t i = 0; i < runtimes_.size(); ++i) {
-    if (auto status = runtimes_[i].census->Take(share, &snapshots_[i]); !status.ok()) return status;
-    alive_ += Rounded(static_cast<double>(snapshots_[i].goroutines.size()) * snapshots_[i].weight);
+    if (auto status = runtimes_[i].census->Take(share, &taking_[i]); !status.ok()) return status;
+    alive += Rounded(static_cast<double>(taking_[i].goroutines.size()) * taking_[i].weight);
   }
+  alive_ = alive;
+  taken_ns_ = ClockNs(CLOCK_MONOTONIC);
+  std::swap(snapshots_, taking_);
   return absl::OkStatus();
 }
 
@@ -90,6 +105,7 @@ absl::Status GoroutineWaits::Tick() {
   if (auto status = Take(share); !status.ok()) return status;
   for (size_t i = 0; i < runtimes_.size(); ++i) Book(runtimes_[i], snapshots_[i], stratum_ns);
   CloseStratum(stratum_ns);
+  looks_ += share;
   fewest_ = ticks_ == 0 ? alive_ : std::min(fewest_, alive_);
   most_ = std::max(most_, alive_);
   ++ticks_;
@@ -227,7 +243,12 @@ void GoroutineWaits::CloseStratum(double stratum_ns) {
 
 void GoroutineWaits::Stop(uint64_t stop_ns, bool gone) {
   stop_ns_ = stop_ns;
-  if (gone) return;
+  if (gone) {
+    const uint64_t blind_ns = stop_ns > taken_ns_ ? stop_ns - taken_ns_ : 0;
+    if (ticks_ == 0 || blind_ns > kRecentNs) return;
+    blind_ns_ = blind_ns;
+    return FindThoseThatNeverRan();
+  }
   const uint64_t cpu_before = OwnCpu();
   const bool seen = Take(1).ok();
   // The stratum that the end cuts: its snapshot is this one if it had none.
@@ -235,17 +256,20 @@ void GoroutineWaits::Stop(uint64_t stop_ns, bool gone) {
     const auto rest_ns = static_cast<double>(stop_ns - plan_->stratum_start_ns());
     for (size_t i = 0; i < runtimes_.size(); ++i) Book(runtimes_[i], snapshots_[i], rest_ns);
     CloseStratum(rest_ns);
+    looks_ += 1;
   }
   for (Runtime& runtime : runtimes_)
     runtime.counts_at_end = ReadRuntimeCounts(runtime.census->runtime(), space_->memory());
-  if (seen) FindThoseThatNeverRan();
+  if (seen) {
+    FindThoseThatNeverRan();
+    FindSleepersThatNeverRan();
+  }
   setup_cpu_ns_ += OwnCpu() - cpu_before;
 }
 
 // Of the goroutines that both the first and the last snapshot saw: those that were in one wait in
 // all of them.
 void GoroutineWaits::FindThoseThatNeverRan() {
-  knows_never_ran_ = true;
   for (size_t i = 0; i < runtimes_.size(); ++i) {
     Runtime& runtime = runtimes_[i];
     for (size_t place = 0; place < snapshots_[i].goroutines.size(); ++place) {
@@ -255,8 +279,50 @@ void GoroutineWaits::FindThoseThatNeverRan() {
       const auto words = WordsOf(runtime, goroutine);
       if (!words || IsMeasured(*words)) continue;
       runtime.sum_at.resize(snapshots_[i].goroutines.size(), kNoSum);
-      ++runtime.sums[SumOf(runtime, goroutine, place, *words)].never_ran;
+      Sum& sum = runtime.sums[SumOf(runtime, goroutine, place, *words)];
+      ++sum.never_ran;
+      ++sum.looks_at_those;
       ++reasons_[*words].never_ran;
+      ++never_ran_;
+    }
+  }
+}
+
+bool GoroutineWaits::AnyInSystemCall() const {
+  for (const Snapshot& snapshot : snapshots_) {
+    for (const Goroutine& goroutine : snapshot.goroutines) {
+      if (goroutine.status == kGoSyscall) return true;
+    }
+  }
+  return false;
+}
+
+// Those in a system call, of which the runtime's memory says nothing: their threads slept at both
+// ends and were not switched in between.
+void GoroutineWaits::FindSleepersThatNeverRan() {
+  const bool any = std::any_of(runtimes_.begin(), runtimes_.end(), [](const Runtime& runtime) {
+    return !runtime.sleepers_at_start.empty();
+  });
+  if (!any || IsMeasured(kSyscallWords)) return;
+  const auto threads = SleepingThreads(fmt::format("/proc/{}", space_->pid()));
+  for (size_t i = 0; i < runtimes_.size(); ++i) {
+    Runtime& runtime = runtimes_[i];
+    const auto& goroutines = snapshots_[i].goroutines;
+    const auto sleepers = SleepersInSystemCalls(goroutines, runtime.census->runtime().offsets,
+                                                space_->memory(), threads);
+    for (size_t place = 0; place < goroutines.size(); ++place) {
+      const auto now = sleepers.find(goroutines[place].g);
+      const auto before = runtime.sleepers_at_start.find(goroutines[place].g);
+      if (now == sleepers.end() || before == runtime.sleepers_at_start.end() ||
+          now->second != before->second) {
+        continue;
+      }
+      runtime.sum_at.resize(goroutines.size(), kNoSum);
+      Sum& sum = runtime.sums[SumOf(runtime, goroutines[place], place, kSyscallWords)];
+      ++sum.never_ran;
+      sum.looks_at_those += runtime.census->tells_system_calls_apart() ? 1 : Rounded(looks_);
+      ++reasons_[kSyscallWords].never_ran;
+      ++never_ran_;
     }
   }
 }
@@ -284,7 +350,9 @@ std::vector<GoroutineWaits::Sum> GoroutineWaits::SumsToShow(const Runtime& runti
 }
 
 void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* recording) const {
-  const double whole_ns = static_cast<double>(stop_ns_ - start_ns_);
+  const double until_ns = static_cast<double>(stop_ns_ - start_ns_);
+  // What is known of a program that is gone is known of the time that its snapshots stand for.
+  const double whole_ns = blind_ns_ ? std::min(covered_ns_, until_ns) : until_ns;
   const auto add = [&](const Sum& sum, Sample* sample) {
     if (sum.measured) {
       sample->never_ran = sum.never_ran > 0;
@@ -295,9 +363,9 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
     }
     // Each goroutine that never ran stands in the sum with the length of all strata.
     const double others_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
-    if (sum.waits > sum.never_ran) {
+    if (sum.waits > sum.looks_at_those) {
       sample->values = {static_cast<int64_t>(Rounded(others_ns)),
-                        static_cast<int64_t>(sum.waits - sum.never_ran)};
+                        static_cast<int64_t>(sum.waits - sum.looks_at_those)};
       event->samples.push_back(*sample);
     }
     if (sum.never_ran == 0) return;

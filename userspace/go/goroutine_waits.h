@@ -18,6 +18,7 @@
 #include "userspace/go/census.h"
 #include "userspace/go/estimate.h"
 #include "userspace/go/runtime_histograms.h"
+#include "userspace/go/syscall_threads.h"
 #include "userspace/process/live_space.h"
 #include "userspace/profile/recording.h"
 
@@ -77,12 +78,17 @@ class GoroutineWaits {
   // stays.
   absl::Status Tick();
 
-  // Ends at `stop_ns`, now or in the past. `gone`: the program is; then there is no last snapshot,
-  // and nothing is said of goroutines that never ran.
+  // Ends at `stop_ns`, now or in the past. `gone`: the program is; then the snapshot before is the
+  // last one, and where that is too old nothing is said of goroutines that never ran.
   void Stop(uint64_t stop_ns, bool gone);
+  // How long before the end the last snapshot was taken, after Stop() of a program that was gone.
+  // nullopt: there was one at the end, or what never ran is not known at all.
+  std::optional<uint64_t> blind_ns() const { return blind_ns_; }
 
   uint64_t waits() const { return waits_; }
   size_t stacks() const;
+  // Goroutines of which that is claimed. After Stop().
+  uint64_t never_ran() const { return never_ran_; }
   // How many goroutines the last snapshot saw.
   uint64_t goroutines() const { return alive_; }
 
@@ -109,14 +115,17 @@ class GoroutineWaits {
   struct Sum {
     Key key;
     double time_ns = 0;
-    uint64_t waits = 0;      // that were seen
-    uint64_t never_ran = 0;  // goroutines
-    bool measured = false;   // time_ns is not an estimate, nor that of those that never ran apart
+    uint64_t waits = 0;           // that were seen
+    uint64_t never_ran = 0;       // goroutines
+    uint64_t looks_at_those = 0;  // of `waits`, those that are really one wait of one of them
+    bool measured = false;  // time_ns is not an estimate, nor that of those that never ran apart
   };
   // One runtime of the process.
   struct Runtime {
     std::unique_ptr<GoroutineCensus> census;
     RuntimeCounts counts_at_start, counts_at_end;
+    // In a system call when the recording began, by the address of their g.
+    absl::flat_hash_map<uint64_t, SleepingThread> sleepers_at_start;
     absl::flat_hash_map<Key, uint32_t> index;  // into sums
     std::vector<Sum> sums;
     std::vector<Sum> measured;
@@ -143,6 +152,8 @@ class GoroutineWaits {
   std::vector<Sum> SumsToShow(const Runtime& runtime) const;
   void CloseStratum(double stratum_ns);
   void FindThoseThatNeverRan();
+  void FindSleepersThatNeverRan();
+  bool AnyInSystemCall() const;
   using ValuesOf = std::function<void(const Sum&, Sample*)>;
   // `add`: puts the samples of a sum into the event, from one that lacks the values.
   void AddSamples(const Runtime& runtime, const std::vector<Sum>& sums, SpaceIndex space,
@@ -153,12 +164,16 @@ class GoroutineWaits {
   GoroutineWaitsOptions options_;
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   std::vector<Runtime> runtimes_;
-  std::vector<Snapshot> snapshots_;  // of this tick, by runtime
+  std::vector<Snapshot> snapshots_;  // the last one that was taken, by runtime
+  std::vector<Snapshot> taking_;     // becomes that once it is whole
+  uint64_t taken_ns_ = 0;            // when that was
+  std::optional<uint64_t> blind_ns_;
   std::vector<Reason> reasons_;
   std::map<std::string, uint32_t> reason_index_;
   std::unique_ptr<TickPlan> plan_;
-  bool knows_never_ran_ = false;
+  uint64_t never_ran_ = 0;
   double covered_ns_ = 0;  // of all strata
+  double looks_ = 0;       // at each goroutine, on average
   uint64_t waits_ = 0, ticks_ = 0, alive_ = 0, fewest_ = 0, most_ = 0;
   uint64_t tick_cpu_ns_ = 0, setup_cpu_ns_ = 0, snapshot_cpu_ns_ = 0;
   double shares_ = 0;  // sum over the ticks
