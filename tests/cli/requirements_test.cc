@@ -98,6 +98,32 @@ TEST(Requirements, AdminStandsForBpfAndPerfmon) {
   EXPECT_THAT(MissingCapabilities(machine), ElementsAre("CAP_BPF", "CAP_PERFMON"));
 }
 
+TEST(Requirements, WhetherGoroutinesCanBeRead) {
+  MachineFacts machine = GoodMachine();
+  EXPECT_EQ(GoroutineRights(machine).found, "process_vm_readv, CAP_SYS_PTRACE");
+  machine.ptrace_scope = 2;
+  EXPECT_EQ(GoroutineRights(machine).state, RequirementState::kOk) << "we have the right";
+  machine.ptrace_scope = 3;
+  EXPECT_THAT(GoroutineRights(machine).found, HasSubstr("ptrace_scope=3"));
+  EXPECT_THAT(GoroutineRights(machine).cost, HasSubstr("neither recorded nor dumped"));
+
+  machine.capabilities = kAll & ~Bit(kPtrace);
+  machine.ptrace_scope = std::nullopt;
+  const Requirement without = GoroutineRights(machine);
+  EXPECT_EQ(without.state, RequirementState::kDegraded);
+  EXPECT_EQ(without.found, "missing CAP_SYS_PTRACE");
+  EXPECT_THAT(without.cost, HasSubstr("of other users"));
+  EXPECT_THAT(without.remedy, HasSubstr("sudo"));
+  machine.ptrace_scope = 1;
+  EXPECT_EQ(GoroutineRights(machine).found, "missing CAP_SYS_PTRACE (kernel.yama.ptrace_scope=1)");
+  EXPECT_THAT(GoroutineRights(machine).cost, HasSubstr("that we start"));
+
+  machine = GoodMachine();
+  machine.read_memory = EPERM;
+  EXPECT_THAT(GoroutineRights(machine).found, HasSubstr("process_vm_readv is refused"));
+  EXPECT_THAT(GoroutineRights(machine).remedy, HasSubstr("seccomp"));
+}
+
 TEST(Requirements, ExplainsMissingRights) {
   MachineFacts machine = GoodMachine();
   machine.capabilities = 0;
@@ -149,6 +175,7 @@ TEST(Requirements, ReadsAMachineFromItsFiles) {
   ScratchDirectory dir;
   dir.Put("proc/sys/kernel/osrelease", "6.1.0-50-amd64\n");
   dir.Put("proc/sys/kernel/kptr_restrict", "2\n");
+  dir.Put("proc/sys/kernel/yama/ptrace_scope", "1\n");
   dir.Put("proc/self/status", "Name:\tx\nCapEff:\t000000c000000000\nSeccomp:\t2\n");
   dir.Put("proc/self/cmdline", std::string("stallscope\0record\0-a\0", 21));
   dir.Link("proc/self/ns/pid", "pid:[4026532999]");
@@ -162,6 +189,7 @@ TEST(Requirements, ReadsAMachineFromItsFiles) {
   EXPECT_EQ(facts.seccomp_mode, 2u);
   EXPECT_EQ(facts.lockdown, "integrity");
   EXPECT_EQ(facts.kptr_restrict, 2);
+  EXPECT_EQ(facts.ptrace_scope, 1);
   EXPECT_TRUE(facts.has_btf);
   EXPECT_FALSE(facts.initial_pid_namespace);
   EXPECT_TRUE(facts.initial_user_namespace);
@@ -175,6 +203,7 @@ TEST(Requirements, ReadsNothingFromNothing) {
   EXPECT_EQ(facts.capabilities, 0u);
   EXPECT_EQ(facts.seccomp_mode, std::nullopt);
   EXPECT_EQ(facts.kptr_restrict, std::nullopt);
+  EXPECT_EQ(facts.ptrace_scope, std::nullopt);
   EXPECT_FALSE(facts.has_btf);
 }
 

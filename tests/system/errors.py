@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The error table of the command line: one line of what and why, one line of what to do, the right exit code, and never
 a raw libbpf log."""
+import json
 import os
 import pathlib
 import re
@@ -467,6 +468,21 @@ def lists_and_doctor():
         run = subprocess.run([h.STALLSCOPE, *arguments], capture_output=True, text=True, timeout=60)
         h.check(run.returncode in (0, 3) and run.stdout.strip(), f"{arguments}: exit {run.returncode}\n{run.stderr}")
         h.check("offcpu" in run.stdout or arguments[0] == "doctor", f"{arguments}: {run.stdout}")
+        h.check("goroutines of Go programs" in run.stdout or arguments[0] == "list", f"{arguments}: {run.stdout}")
+
+
+def what_has_no_goroutines():
+    """`list -p` offers the event to nobody whom it does not serve."""
+    native = sleeper()
+    kernel_thread = next((int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit() and
+                          (p / "comm").read_text().strip() == "kthreadd"), None)
+    for pid, why in ((native.pid, "not a Go program"), (kernel_thread, "a kernel thread has no goroutines")):
+        if pid is None:
+            continue  # a pid namespace of our own
+        run = subprocess.run([h.STALLSCOPE, "list", "-p", str(pid), "--json"], capture_output=True, text=True, timeout=60)
+        events = {event["name"]: event for event in json.loads(run.stdout)["events"]}
+        h.check(events["goroutine"]["problem"] == why and not events["goroutine"]["mechanism"], f"{events['goroutine']}")
+        h.check("-e offcpu" in events["goroutine"]["remedy"] and events["offcpu"]["mechanism"], f"{events}")
 
 
 if __name__ == "__main__":
@@ -475,4 +491,4 @@ if __name__ == "__main__":
            later_events, not_a_go_program, no_target_and_two_targets, wrong_commands, wrong_captures, capture_round_trip, cut_captures,
            convert_says_what_it_hid, output_to_a_link, broken_streams, exit_code_on_a_broken_stdout,
            signals_end_the_recording, nohup, command_goes_on, command_ends_the_recording, quiet_and_min, newer_go,
-           lists_and_doctor)
+           lists_and_doctor, what_has_no_goroutines)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/doctor.h"
 
+#include <absl/status/status.h>
 #include <fmt/format.h>
 #include <stdio.h>
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -16,6 +18,7 @@
 #include "userspace/cli/version.h"
 #include "userspace/cli/words.h"
 #include "userspace/collect/requirements.h"
+#include "userspace/go/runtime.h"
 #include "userspace/process/live_space.h"
 #include "userspace/process/proc_files.h"
 
@@ -43,6 +46,22 @@ Requirement GoTables(const LiveSpace& space, std::string& version) {
   if (problem.empty()) return Ok("Go", "not a Go program");
   return {"Go", RequirementState::kDegraded, problem, "Go functions may have no names",
           "build it with Go 1.18 or newer"};
+}
+
+// Nothing for what is not a Go program.
+std::optional<Requirement> GoroutinesOf(const LiveSpace& space) {
+  const auto runtimes = FindGoRuntimes(space);
+  if (absl::IsNotFound(runtimes.status())) return std::nullopt;
+  if (runtimes.ok()) {
+    const GoRuntime& first = runtimes->front();
+    return Ok("goroutines",
+              fmt::format("can be read: {} by {}", first.version, first.offsets_from));
+  }
+  return Requirement{"goroutines", RequirementState::kDegraded,
+                     std::string(runtimes.status().message()), "its goroutines cannot be read",
+                     absl::IsPermissionDenied(runtimes.status())
+                         ? "run as root, or add CAP_SYS_PTRACE"
+                         : "its threads can be recorded: -e offcpu"};
 }
 
 Requirement FramePointers(bool is_go) {
@@ -101,6 +120,8 @@ ProcessReport LookAt(const Target& target) {
   report.exe = (*space)->exe();
   report.requirements.push_back(ProgramKind(**space));
   report.requirements.push_back(GoTables(**space, report.go_version));
+  if (auto goroutines = GoroutinesOf(**space))
+    report.requirements.push_back(*std::move(goroutines));
   uint64_t load_bias = 0;
   report.requirements.push_back(FramePointers((*space)->go(&load_bias) != nullptr));
   report.requirements.push_back(Files(proc_dir, ParseMaps(*maps)));

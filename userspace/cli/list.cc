@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/list.h"
 
+#include <fmt/format.h>
 #include <stdio.h>
 
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "symbolizer/module_cache.h"
 #include "userspace/cli/report.h"
 #include "userspace/cli/targets.h"
 #include "userspace/cli/version.h"
 #include "userspace/cli/words.h"
 #include "userspace/collect/requirements.h"
+#include "userspace/go/runtime.h"
+#include "userspace/process/live_space.h"
+#include "userspace/process/proc_files.h"
 
 namespace stallscope {
 namespace {
@@ -28,19 +37,39 @@ EventReport OffCpu(const std::vector<Requirement>& requirements) {
   return event;
 }
 
-EventReport Goroutine() {
-  return {.name = "goroutine",
-          .sample = "a goroutine seen waiting: wall time, estimated by census (--exact: measured)",
-          .unit = "ns",
-          .hooks = {"the memory of a Go program (1.19, 1.21 to 1.27)",
-                    "--exact: its runtime.casgstatus"},
-          .mechanism = "process_vm_readv, nothing is attached; --exact: uprobe_multi or uprobe"};
+// Why a process has no goroutines that could be read; empty: it has some.
+std::string NoGoroutines(const Target& target) {
+  const auto maps = ReadProcFile(fmt::format("/proc/{}/maps", target.pid));
+  if (maps.ok() && maps->empty()) return "a kernel thread has no goroutines";
+  symbolizer::ModuleCache modules;
+  const auto space = LiveSpace::Open(target.pid, &modules);
+  if (!space.ok()) return std::string(space.status().message());
+  const auto runtimes = FindGoRuntimes(**space);
+  return runtimes.ok() ? "" : std::string(runtimes.status().message());
+}
+
+EventReport Goroutine(const std::optional<Target>& target) {
+  EventReport event{
+      .name = "goroutine",
+      .sample = "a goroutine seen waiting: wall time, estimated by census (--exact: measured)",
+      .unit = "ns",
+      .hooks = {"the memory of a Go program (1.19, 1.21 to 1.27)",
+                "--exact: its runtime.casgstatus"}};
+  if (target) event.problem = NoGoroutines(*target);
+  if (event.problem.empty()) {
+    event.mechanism = "process_vm_readv, nothing is attached; --exact: uprobe_multi or uprobe";
+  } else {
+    event.remedy =
+        fmt::format("its threads instead: stallscope record -p {} -e offcpu", target->pid);
+  }
+  return event;
 }
 
 }  // namespace
 
 int RunList(const ListOptions& options) {
   ListReport report{.version = ToolVersion()};
+  std::optional<Target> process;
   if (options.pid) {
     std::vector<std::string> notes;
     const auto target = ResolvePid(*options.pid, TargetPaths{}, notes);
@@ -48,11 +77,12 @@ int RunList(const ListOptions& options) {
     for (const std::string& note : notes) PrintLine(stderr, note);
     report.pid = target->pid;
     report.comm = target->comm;
+    process = *target;
   }
   const MachineFacts machine = ReadMachineFacts();
   report.kernel = machine.kernel_release;
   report.events.push_back(OffCpu(CheckRequirements(machine, ProbeBpf())));
-  report.events.push_back(Goroutine());
+  report.events.push_back(Goroutine(process));
   fputs((options.json ? ListJson(report) : ListText(report)).c_str(), stdout);
   return kExitDone;
 }

@@ -10,6 +10,7 @@
 #include <linux/capability.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -88,6 +89,13 @@ std::vector<std::string> WordsOf(const std::string& nul_separated) {
     start = end + 1;
   }
   return words;
+}
+
+// The errno of reading memory as that of a target is read; 0 where it works.
+int TryReadingMemory() {
+  char from = 1, to = 0;
+  const iovec local = {&to, sizeof(to)}, remote = {&from, sizeof(from)};
+  return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == 1 ? 0 : errno;
 }
 
 // --- asking the kernel
@@ -375,6 +383,8 @@ MachineFacts ReadMachineFacts(const MachinePaths& paths) {
   }
   facts.lockdown = BracketedWord(FirstLine(paths.sys + "/kernel/security/lockdown"));
   facts.kptr_restrict = Number(FirstLine(paths.proc + "/sys/kernel/kptr_restrict"), 10);
+  facts.ptrace_scope = Number(FirstLine(paths.proc + "/sys/kernel/yama/ptrace_scope"), 10);
+  facts.read_memory = TryReadingMemory();
   facts.btf_path = paths.sys + "/kernel/btf/vmlinux";
   facts.has_btf = access(facts.btf_path.c_str(), R_OK) == 0;
   facts.initial_pid_namespace = IsNamespace(paths.proc + "/self/ns/pid", kInitialPidNamespace);
@@ -430,11 +440,41 @@ std::vector<Requirement> CheckRequirements(const MachineFacts& machine, const Bp
                   bpf.task_storage, "5.11"),
           Feature("user stacks", "bpf_task_pt_regs", machine, bpf, bpf.user_stack, "5.15"),
           OtherUsers(machine),
+          GoroutineRights(machine),
           DeletedFiles(machine),
           KernelSymbols(machine),
           PidNamespaceFact(machine),
           Statistics(bpf),
           LockedMemory(machine)};
+}
+
+Requirement GoroutineRights(const MachineFacts& machine) {
+  const std::string name = "goroutines of Go programs";
+  const auto degraded = [&](std::string found, std::string cost, std::string remedy) {
+    return Requirement{name, RequirementState::kDegraded, std::move(found), std::move(cost),
+                       std::move(remedy)};
+  };
+  constexpr const char* kNone = "goroutines can be neither recorded nor dumped";
+  if (machine.read_memory != 0) {
+    return degraded(
+        fmt::format("process_vm_readv is refused: {}", strerror(machine.read_memory)), kNone,
+        "allow process_vm_readv in the seccomp profile: RuntimeDefault with CAP_SYS_PTRACE "
+        "added, or docker run --security-opt seccomp=unconfined");
+  }
+  const int scope = machine.ptrace_scope.value_or(0);
+  constexpr int kNobody = 3;  // not root either, and not to be taken back before a reboot
+  if (scope >= kNobody) {
+    return degraded(fmt::format("kernel.yama.ptrace_scope={}: nobody reads another process", scope),
+                    kNone, "set kernel.yama.ptrace_scope=2 in /etc/sysctl.d, and reboot");
+  }
+  if (Holds(machine, kSysPtrace)) return Ok(name, "process_vm_readv, CAP_SYS_PTRACE");
+  return degraded(
+      fmt::format("missing CAP_SYS_PTRACE{}",
+                  scope > 0 ? fmt::format(" (kernel.yama.ptrace_scope={})", scope) : ""),
+      scope > 1    ? kNone
+      : scope == 1 ? "goroutines can be read of commands that we start (--) alone"
+                   : "goroutines of other users' programs cannot be read",
+      RightsRemedy(machine));
 }
 
 bool CanRecord(const std::vector<Requirement>& requirements) {

@@ -26,6 +26,8 @@ struct MachineFacts {
   std::optional<uint32_t> seccomp_mode;  // 0 off, 1 strict, 2 filter
   std::string lockdown;  // "none", "integrity", "confidentiality"; "" where there is none
   std::optional<int> kptr_restrict;
+  std::optional<int> ptrace_scope;        // Yama's; nullopt: a kernel without it
+  int read_memory = 0;                    // errno of process_vm_readv(2) on ourselves; 0: it works
   std::optional<uint64_t> memlock_bytes;  // nullopt: unlimited
   bool has_btf = false;                   // sys/kernel/btf/vmlinux can be read
   bool initial_pid_namespace = true;
@@ -60,6 +62,9 @@ struct Requirement {
 };
 
 std::vector<Requirement> CheckRequirements(const MachineFacts& machine, const BpfFacts& bpf);
+
+// Whether goroutines can be read: what is asked of a process's memory, and its rights.
+Requirement GoroutineRights(const MachineFacts& machine);
 
 // True when no requirement is missing: offcpu can be recorded.
 bool CanRecord(const std::vector<Requirement>& requirements);
