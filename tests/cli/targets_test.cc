@@ -56,6 +56,15 @@ TEST_F(TargetsTest, AProcess) {
   EXPECT_EQ(targets->description, "-p 42 (etcd)");
 }
 
+TEST_F(TargetsTest, SaysOfAStoppedProcessThatItIs) {
+  dir_.Put("proc/42/task/42/stat", "42 (etcd) S 1\n");
+  EXPECT_EQ(StandsStillNote({42, "etcd"}, paths_), "");
+  dir_.Put("proc/42/task/42/stat", "42 (etcd) T 1\n");
+  EXPECT_EQ(StandsStillNote({42, "etcd"}, paths_),
+            "42 (etcd) is stopped: nothing in it runs until kill -CONT 42");
+  EXPECT_EQ(StandsStillNote({99, "gone"}, paths_), "");
+}
+
 TEST_F(TargetsTest, AThreadGivesItsProcessOnce) {
   const auto targets = Pids({43, 42});
   ASSERT_TRUE(targets.ok());

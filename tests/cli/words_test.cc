@@ -45,6 +45,32 @@ TEST(Words, NearestDurationIsAlwaysOne) {
   EXPECT_EQ(NearestDuration("-5"), "5s");
   EXPECT_EQ(NearestDuration("soon"), "30s");
   EXPECT_EQ(NearestDuration("99999999999999999999h"), "30s");
+  EXPECT_EQ(NearestDuration("0x10"), "16s");
+  EXPECT_EQ(NearestDuration("0x10ms"), "16ms");
+  EXPECT_EQ(NearestDuration("0x"), "30s");
+  EXPECT_EQ(NearestDuration("0xffffffffffffffffffff"), "30s");
+  EXPECT_EQ(NearestDuration("0,5"), "30s");
+}
+
+TEST(Words, ExplainsWhyGoroutinesCannotBeRead) {
+  const absl::Status rights =
+      ExplainGoroutineFailure(absl::PermissionDeniedError("cannot read"), "etcd", 42, "top");
+  EXPECT_EQ(ExitCodeOf(rights), kExitMachine);
+  EXPECT_EQ(rights.message(),
+            "etcd (42): cannot read\n"
+            "run it as root: sudo stallscope top ...; or add CAP_SYS_PTRACE");
+  const absl::Status other =
+      ExplainGoroutineFailure(absl::NotFoundError("whatever"), "redis", 77, "record");
+  EXPECT_EQ(ExitCodeOf(other), kExitTarget);
+  EXPECT_EQ(other.message(),
+            "redis (77) is not a Go program\n"
+            "its threads instead: stallscope record -p 77 -e offcpu");
+  const absl::Status unknown =
+      ExplainGoroutineFailure(absl::UnimplementedError("go1.99 is newer"), "a\nb", 77, "dump");
+  EXPECT_EQ(ExitCodeOf(unknown), kExitTarget);
+  EXPECT_EQ(unknown.message(),
+            "a?b (77): go1.99 is newer\n"
+            "its threads instead: stallscope record -p 77 -e offcpu");
 }
 
 TEST(Words, DurationTextReadsBack) {

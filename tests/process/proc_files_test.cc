@@ -91,6 +91,52 @@ TEST_F(FakeProc, TgidOfAThread) {
   EXPECT_EQ(ReadTgid(root_, 8).status().code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(FakeProc, StandsStillWhereNoThreadCanRun) {
+  const auto thread = [this](const std::string& tid, char state) {
+    std::filesystem::create_directories(root_ + "/7/task/" + tid);
+    Write("task/" + tid + "/stat", tid + " (a) b) " + state + " 1 7 7\n");
+  };
+  EXPECT_FALSE(StandsStill(root_ + "/7", root_)) << "it cannot be read";
+  thread("7", 'T');
+  thread("8", 'S');
+  EXPECT_FALSE(StandsStill(root_ + "/7", root_)) << "one thread can run";
+  thread("8", 'T');
+  EXPECT_EQ(StandsStill(root_ + "/7", root_), "is stopped: nothing in it runs until kill -CONT 7");
+  thread("7", 'Z');
+  EXPECT_TRUE(StandsStill(root_ + "/7", root_)) << "its first thread has ended";
+  thread("8", 't');
+  Write("status", "Name:\ta\nTracerPid:\t99\n");
+  EXPECT_EQ(StandsStill(root_ + "/7", root_),
+            "is held by a debugger (pid 99): nothing in it runs until that lets it go on");
+  thread("8", 'Z');
+  EXPECT_FALSE(StandsStill(root_ + "/7", root_)) << "it has ended";
+}
+
+TEST_F(FakeProc, StandsStillInAFrozenCgroup) {
+  std::filesystem::create_directories(root_ + "/7/task/7");
+  Write("task/7/stat", "7 (a) S 1 7 7\n");
+  Write("cgroup", "6:freezer:/jobs\n5:cpu:/other\n0::/pod/x\n");
+  EXPECT_FALSE(StandsStill(root_ + "/7", root_));
+  const auto group = [this](const std::string& path, const std::string& file,
+                            const std::string& text) {
+    std::filesystem::create_directories(root_ + path);
+    std::ofstream(root_ + path + "/" + file) << text;
+  };
+  group("/pod/x", "cgroup.events", "populated 1\nfrozen 0\n");
+  group("/freezer/jobs", "freezer.state", "THAWED\n");
+  EXPECT_FALSE(StandsStill(root_ + "/7", root_));
+  group("/pod/x", "cgroup.events", "populated 1\nfrozen 1\n");
+  EXPECT_EQ(StandsStill(root_ + "/7", root_),
+            "is frozen (cgroup /pod/x): nothing in it runs until that is thawed");
+  group("/pod/x", "cgroup.events", "populated 1\nfrozen 0\n");
+  group("/unified/pod/x", "cgroup.events", "populated 1\nfrozen 1\n");
+  EXPECT_TRUE(StandsStill(root_ + "/7", root_)) << "a hybrid machine";
+  group("/unified/pod/x", "cgroup.events", "populated 1\n");
+  group("/freezer/jobs", "freezer.state", "FROZEN\n");
+  EXPECT_EQ(StandsStill(root_ + "/7", root_),
+            "is frozen (cgroup /jobs): nothing in it runs until that is thawed");
+}
+
 TEST_F(FakeProc, CommHasNoControlBytes) {
   Write("comm", "a\x1b[31mb\n");
   EXPECT_EQ(ReadComm(root_ + "/7"), "a?[31mb");

@@ -129,14 +129,84 @@ def stopped():
     time.sleep(0.2)
     dump, _ = g.dump(target.pid, "--all", "--idle", out=folder / "dump.json")
     h.check(parked(dump) == 500, f"{parked(dump)} of 500 goroutines")
+    words = rf"{target.pid} \(many\) is stopped: nothing in it runs until kill -CONT {target.pid}"
+    notes = json.loads((folder / "dump.json").read_text())["notes"]
+    h.check(any(re.fullmatch(words, note) for note in notes), f"dump does not say that it is stopped: {notes}")
     code, text, _ = run(*record_arguments(target.pid, folder / "out.json"))
     h.check(code == 0 and "main.receive" in names_in(folder / "out.json"), f"exit {code}: {text}")
+    h.check(len(re.findall(words, text.split("\n\n")[0])) >= 1, f"record does not say that it is stopped:\n{text}")
+    code, text, _ = run("top", "-p", target.pid, "-d", "2s")
+    h.check(code == 0 and re.search(words, text), f"top does not say that it is stopped:\n{text}")
     state = pathlib.Path(f"/proc/{target.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     h.check(state == "T", f"it does not stand still any more: {state}")
     os.kill(target.pid, signal.SIGCONT)
     ask(target, "grow 600")
     dump, _ = g.dump(target.pid, "--all", "--idle", out=folder / "again.json")
     h.check(parked(dump) == 600, "not as it was")
+
+
+def frozen():
+    """A frozen control group: its threads look asleep, and only the group says why."""
+    need_commands()
+    root = next((p for p in ("/sys/fs/cgroup/unified", "/sys/fs/cgroup") if os.path.exists(p + "/cgroup.controllers")), None)
+    if not root:
+        h.skip("no cgroup2 file system is mounted")
+    folder, target = h.scratch(), many(50)
+    group = pathlib.Path(f"{root}/stallscope-frozen-{os.getpid()}")
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(target.pid))
+        (group / "cgroup.freeze").write_text("1")
+        time.sleep(0.3)
+        code, text, _ = run("dump", "-p", target.pid)
+        h.check(code == 0 and f"{target.pid} (many) is frozen (cgroup /{group.name})" in text, f"exit {code}: {text[:2000]}")
+        (group / "cgroup.freeze").write_text("0")
+        time.sleep(0.3)
+        code, text, _ = run("dump", "-p", target.pid)
+        h.check(code == 0 and "frozen" not in text, f"exit {code}: {text[:2000]}")
+    finally:
+        (group / "cgroup.freeze").write_text("0")
+        target.stop()
+        time.sleep(0.2)
+        group.rmdir()
+
+
+def never_ran_until_it_ended():
+    """What stood in one wait from the first snapshot to the last before the target's end never ran, and it is said that
+    the end was not seen."""
+    need_commands()
+    folder, target = h.scratch(), many(200)
+    recorder = h.Recorder(*record_arguments(target.pid, folder / "out.json", 30)[1:]).wait_began()
+    time.sleep(2)
+    os.kill(target.pid, signal.SIGKILL)
+    recorder.expect(0, 30)
+    text = recorder.stderr_text
+    print(f"  {text}")
+    h.check(re.search(r"goroutines never ran: \[chan receive\]", re.sub(r"\s+", " ", text)), "those that never ran are lost")
+    h.check(re.search(rf"{target.pid} \(many\): never ran: from its first snapshot to its last, \d+ ms before", text),
+            "does not say what it knows it from")
+    samples = json.loads((folder / "out.json").read_text())["events"]["goroutine"]["samples"]
+    hung = [s for s in samples if s["frames"][0]["name"] == "[never ran]"]
+    count = sum(s["values"][1] for s in hung)
+    h.check(200 <= count <= 210, f"{count} never ran, the 200 that wait are right")
+
+
+def hung_in_a_system_call():
+    """A goroutine that hangs in a system call, or in C, never ran: its thread was not switched. One that is released
+    meanwhile did."""
+    need_commands()
+    for version, root in ([g.newest_toolchain()] if SHORT else h.go_roots()):
+        for cgo in (False, True):
+            target = h.Program(h.build_go("gohang", version, root, cgo=cgo)).ready()
+            folder = h.scratch()
+            code, text, _ = run("record", "-p", target.pid, "-d", "2s", "-o", folder / "out.json")
+            flat = re.sub(r"\s+", " ", text)
+            h.check(code == 0 and re.search(r"goroutines? never ran: \[syscall\] at main\.", flat), f"Go {version}, cgo {cgo}: {text}")
+            event = json.loads((folder / "out.json").read_text())["events"]["goroutine"]
+            hung = [s for s in event["samples"] if any(f["name"] == "main.hangInner" for f in s["frames"])]
+            h.check(len(hung) == 1 and hung[0]["frames"][0]["name"] == "[never ran]" and hung[0]["values"][1] == 1,
+                    f"Go {version}, cgo {cgo}: {hung}")
+            target.stop()
 
 
 # ---- where it lives ----
@@ -248,6 +318,49 @@ def not_go():
     code, text, _ = run(*record_arguments(target.pid, folder / "out.json"))
     h.check(code == GONE and "is not a Go program" in text and "-e offcpu" in text, f"exit {code}: {text}")
     h.check(not (folder / "out.json").exists(), "it wrote a file all the same")
+
+
+def threads_that_ran():
+    """A thread that runs now and then is shown with the wait that it is in, not as one that runs."""
+    target, states = h.Program(h.testprog("waiter"), 60).ready(), []
+    for _ in range(6):
+        out = h.scratch() / "dump.json"
+        code, text, _ = run("dump", "-p", target.pid, "-o", out)
+        h.check(code == 0, text)
+        threads = json.loads(out.read_text())["threads"]
+        states += [(one["state"], one.get("reason"), "waiter_nap" in [f["name"] for f in one["frames"]]) for one in threads]
+    print(f"  {states}")
+    h.check(states.count(("blocked", "sleep", True)) >= 5, f"it naps nearly all the time: {states}")
+
+
+def sleep_after_a_stop():
+    """A sleep that was stopped and went on is a sleep, though the kernel has another number for it by then."""
+    target = h.Program("/usr/bin/sleep", 60)
+    time.sleep(0.3)
+    os.kill(target.pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    os.kill(target.pid, signal.SIGCONT)
+    time.sleep(0.3)
+    number = int(pathlib.Path(f"/proc/{target.pid}/syscall").read_text().split()[0])
+    print(f"  system call {number}")
+    folder = h.scratch()
+    code, text, _ = run("dump", "-p", target.pid, "-o", folder / "dump.json")
+    reasons = [one["reason"] for one in json.loads((folder / "dump.json").read_text())["threads"]]
+    h.check(code == 0 and reasons == ["sleep"], f"{reasons}")
+    h.record("-p", target.pid, "-d", "1s", "-o", folder / "out.json")
+    reasons = [s.reason for s in h.Result(folder / "out.json").samples]
+    h.check(reasons == ["sleep"], f"{reasons}")
+
+
+def spinner():
+    """The opposite: a thread that spins is one that runs."""
+    target, out = h.Program(h.testprog("spinner"), 0, 5, 1).ready(), h.scratch() / "dump.json"
+    target.tell()
+    time.sleep(0.5)
+    code, text, _ = run("dump", "-p", target.pid, "-o", out)
+    h.check(code == 0, text)
+    states = [one["state"] for one in json.loads(out.read_text())["threads"]]
+    h.check("running" in states, f"{states}")
 
 
 # ---- liars ----
@@ -420,5 +533,7 @@ def memory_can_be_written():
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    h.main(memory_can_be_written, target_exits, target_exits_at_any_moment, stopped, root_of_its_own, executable_gone, grows,
-           two_runtimes, go_library_in_another_program, not_go, liars, random_words)
+    h.main(memory_can_be_written, target_exits, target_exits_at_any_moment, stopped, frozen,
+           never_ran_until_it_ended, hung_in_a_system_call, root_of_its_own, executable_gone, grows,
+           two_runtimes, go_library_in_another_program, not_go, threads_that_ran, sleep_after_a_stop,
+           spinner, liars, random_words)

@@ -4,6 +4,7 @@
 import json
 import os
 
+import goroutines as g
 import harness as h
 
 
@@ -99,5 +100,22 @@ def folded_on_stdout():
     h.check(any("waiter_nap" in line for line in lines), "the nap is missing")
 
 
+def go_command():
+    """A command that is a Go program has its goroutines recorded without being asked for; any other its threads."""
+    version, root = g.newest_toolchain()
+    folder = h.scratch()
+    recorder = h.record("-d", "2s", "-o", folder / "go.json", "--", h.build_go("gohang", version, root))
+    h.check("recording goroutine (where goroutines wait)" in recorder.stderr_text and ", a Go program," in recorder.stderr_text,
+            recorder.stderr_text)
+    names = {name for s in h.Result(folder / "go.json", "goroutine").samples for name in s.names}
+    h.check("main.hangInner" in names, f"{names}")
+    path = dict(os.environ, PATH=f"{os.path.dirname(h.build_go('gohang', version, root))}:{os.environ['PATH']}")
+    found = h.record("-d", "1s", "-o", folder / "path.json", "--", "gohang", env=path)
+    h.check("recording goroutine" in found.stderr_text, found.stderr_text)
+    other = h.record("-o", folder / "other.json", "--", "sleep", "0.5")
+    h.check("recording offcpu" in other.stderr_text and "for a Go program add -e goroutine" in other.stderr_text,
+            other.stderr_text)
+
+
 if __name__ == "__main__":
-    h.main(by_comm, everything, one_of_many, by_cgroup, by_thread, summary_as_json, folded_on_stdout)
+    h.main(by_comm, everything, one_of_many, by_cgroup, by_thread, summary_as_json, folded_on_stdout, go_command)

@@ -5,9 +5,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "userspace/cli/words.h"
 
@@ -36,6 +40,22 @@ namespace {
 }
 
 }  // namespace
+
+std::string ExecutableOf(const std::string& word) {
+  if (word.find('/') != std::string::npos) return word;
+  const char* given = getenv("PATH");
+  const std::string path = given ? given : "/bin:/usr/bin";
+  for (size_t start = 0; start <= path.size() && !word.empty();) {
+    const size_t end = std::min(path.find(':', start), path.size());
+    const std::string directory = path.substr(start, end - start);
+    const std::string file = (directory.empty() ? "." : directory) + "/" + word;
+    struct stat info;
+    if (stat(file.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(file.c_str(), X_OK) == 0)
+      return file;
+    start = end + 1;
+  }
+  return "";
+}
 
 absl::StatusOr<std::unique_ptr<Child>> Child::Prepare(const std::vector<std::string>& command) {
   int go[2], error[2];

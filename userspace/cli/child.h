@@ -14,6 +14,10 @@
 
 namespace stallscope {
 
+// The file that the first word of a command names, as execvp(3) finds it; empty where it finds
+// none.
+std::string ExecutableOf(const std::string& word);
+
 class Child {
  public:
   // Forks; the child waits. Its signals are as a shell would give them.

@@ -26,43 +26,38 @@
 namespace stallscope {
 namespace {
 
+absl::Status CannotBeRead(const Target& target, const absl::Status& why) {
+  return TargetError(fmt::format("{} ({}) cannot be read: {}", Printable(target.comm), target.pid,
+                                 std::string(why.message())),
+                     "run it as root: sudo stallscope dump ...; or has it ended? pgrep -a NAME");
+}
+
 absl::StatusOr<Dump> TakeDump(const Target& target) {
   symbolizer::ModuleCache modules;
   auto space = LiveSpace::Open(target.pid, &modules);
-  if (!space.ok()) {
-    return TargetError(fmt::format("{} ({}) cannot be read: {}", Printable(target.comm), target.pid,
-                                   std::string(space.status().message())),
-                       "run it as root: sudo stallscope dump ...; or has it ended? pgrep -a NAME");
-  }
+  if (!space.ok()) return CannotBeRead(target, space.status());
   auto dump = DumpGoroutines(**space);
   if (dump.ok()) return dump;
   if (absl::IsNotFound(dump.status())) return DumpThreads(target);
-  if (absl::IsPermissionDenied(dump.status())) {
-    return MachineError(std::string(dump.status().message()),
-                        "run it as root: sudo stallscope dump ...; or add CAP_SYS_PTRACE");
-  }
-  return TargetError(fmt::format("{} ({}): {}", Printable(target.comm), target.pid,
-                                 std::string(dump.status().message())),
-                     fmt::format("its threads: stallscope record -p {} -e offcpu", target.pid));
+  return ExplainGoroutineFailure(dump.status(), target.comm, target.pid, "dump");
 }
 
 // How many goroutines wait where, as a capture.
 absl::StatusOr<std::string> TakeCapture(const Target& target) {
   symbolizer::ModuleCache modules;
   auto space = LiveSpace::Open(target.pid, &modules);
-  const std::string name = fmt::format("{} ({})", Printable(target.comm), target.pid);
-  if (!space.ok())
-    return TargetError(fmt::format("{}: {}", name, std::string(space.status().message())),
-                       "is it still running? pgrep -a NAME");
+  if (!space.ok()) return CannotBeRead(target, space.status());
   std::shared_ptr<LiveSpace> shared = *std::move(space);
   auto waits = GoroutineWaits::Start(shared, {});
-  if (!waits.ok()) {
-    return TargetError(absl::IsNotFound(waits.status())
-                           ? name + " is not a Go program"
-                           : fmt::format("{}: {}", name, std::string(waits.status().message())),
-                       "a capture is made of goroutines: leave out .raw");
+  if (absl::IsNotFound(waits.status())) {
+    return TargetError(
+        fmt::format("{} ({}) is not a Go program", Printable(target.comm), target.pid),
+        "a capture is made of goroutines: leave out .raw");
   }
+  if (!waits.ok()) return ExplainGoroutineFailure(waits.status(), target.comm, target.pid, "dump");
   Recording recording;
+  if (std::string note = StandsStillNote(target); !note.empty())
+    recording.notes.push_back(std::move(note));
   recording.tool_version = ToolVersion();
   recording.target = fmt::format("{} (pid {})", target.comm, target.pid);
   recording.start_unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
@@ -93,11 +88,14 @@ int RunDump(const DumpOptions& options) {
   if (options.raw) {
     const auto capture = TakeCapture(*target);
     if (!capture.ok()) return ReportError(capture.status());
+    if (const std::string note = StandsStillNote(*target); !note.empty()) PrintLine(stderr, note);
     const absl::Status status = WriteWhole(options.output, *capture);
     return status.ok() ? kExitDone : ReportError(status);
   }
   auto dump = TakeDump(*target);
   if (!dump.ok()) return ReportError(dump.status());
+  if (std::string note = StandsStillNote(*target); !note.empty())
+    dump->notes.insert(dump->notes.begin(), std::move(note));
   dump->tool_version = ToolVersion();
   dump->target = fmt::format("{} ({})", target->pid, target->comm);
   const std::string text =

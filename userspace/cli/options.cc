@@ -11,6 +11,7 @@
 #include <CLI/Formatter.hpp>
 #include <algorithm>
 #include <charconv>
+#include <tuple>
 
 #include "userspace/cli/words.h"
 #include "userspace/collect/requirements.h"
@@ -234,6 +235,34 @@ absl::Status CheckView(const ProfileOptions& view) {
   return CheckExpressions("-X", view.exclude);
 }
 
+// What was given to an option, as `read` understands it, goes into `into`; not given, that stays.
+template <typename Read, typename Value>
+absl::Status TakeOption(const CLI::App& app, const std::string& option, const std::string& text,
+                        const Read& read, Value& into) {
+  if (app.count(option) == 0) return absl::OkStatus();
+  auto value = read(option, text);
+  if (!value.ok()) return value.status();
+  into = *std::move(value);
+  return absl::OkStatus();
+}
+
+absl::Status TakeDuration(const CLI::App& app, const std::string& option, const std::string& text,
+                          uint64_t& into_ns) {
+  return TakeOption(app, option, text, DurationOf, into_ns);
+}
+
+absl::Status TakeBudget(const CLI::App& app, const std::string& text, double& into) {
+  return TakeOption(app, "--budget", text, ShareOf, into);
+}
+
+// The one process that a command is about.
+absl::StatusOr<uint32_t> NeededPid(const CLI::App& app, const std::string& command,
+                                   const std::string& text) {
+  if (app.count("-p") > 0) return PidOf(text);
+  return UsageError(fmt::format("{} what? No process is given", command),
+                    fmt::format("name it: stallscope {} -p PID", command));
+}
+
 // --- parsing
 // ---------------------------------------------------------------------------------------------------------
 
@@ -359,7 +388,7 @@ absl::StatusOr<TargetSelector> TargetOf(const CLI::App& app, const TargetWords& 
   return target;
 }
 
-absl::StatusOr<uint32_t> StacksOf(const std::string& text) {
+absl::StatusOr<uint32_t> StacksOf(std::string_view option, const std::string& text) {
   constexpr uint32_t kFewest = 64, kMost = 1u << 22;
   uint32_t stacks = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), stacks);
@@ -367,7 +396,7 @@ absl::StatusOr<uint32_t> StacksOf(const std::string& text) {
       stacks <= kMost)
     return stacks;
   return UsageError(
-      fmt::format("--stacks: '{}' is not a number of stacks: did you mean '{}'?", Printable(text),
+      fmt::format("{}: '{}' is not a number of stacks: did you mean '{}'?", option, Printable(text),
                   error == std::errc() ? std::clamp(stacks, kFewest, kMost) : kDefaultStacks),
       fmt::format("{} to {}; each takes about 1 KiB of kernel memory", kFewest, kMost));
 }
@@ -433,36 +462,19 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
                       "-p PID -e goroutine --exact, or leave it out");
   }
   options.duration_given = app.count("-d") > 0;
-  if (options.duration_given) {
-    auto ns = DurationOf("-d", duration);
-    if (!ns.ok()) return ns.status();
-    options.duration_ns = *ns;
-  }
-  if (app.count("--min") > 0) {
-    auto ns = DurationOf("--min", min);
-    if (!ns.ok()) return ns.status();
-    options.min_ns = *ns;
-  }
-  if (app.count("--max") > 0) {
-    auto ns = DurationOf("--max", max);
-    if (!ns.ok()) return ns.status();
-    options.max_ns = *ns;
+  for (const auto& [option, text, into_ns] :
+       {std::tuple("-d", &duration, &options.duration_ns),
+        std::tuple("--min", &min, &options.min_ns), std::tuple("--max", &max, &options.max_ns)}) {
+    if (auto status = TakeDuration(app, option, *text, *into_ns); !status.ok()) return status;
   }
   if (options.max_ns == 0 || options.min_ns > options.max_ns) {
     return UsageError(
         fmt::format("no wait is between --min {} and --max {}", min.empty() ? "0" : min, max),
         "--max is the longer of the two");
   }
-  if (app.count("--stacks") > 0) {
-    auto number = StacksOf(stacks);
-    if (!number.ok()) return number.status();
-    options.stacks = *number;
-  }
-  if (app.count("--budget") > 0) {
-    auto share = ShareOf("--budget", budget);
-    if (!share.ok()) return share.status();
-    options.budget = *share;
-  }
+  if (auto status = TakeOption(app, "--stacks", stacks, StacksOf, options.stacks); !status.ok())
+    return status;
+  if (auto status = TakeBudget(app, budget, options.budget); !status.ok()) return status;
   auto chosen = FormatOption(format);
   if (!chosen.ok()) return chosen.status();
   options.format = *chosen;
@@ -527,9 +539,7 @@ absl::StatusOr<Command> ParseDump(const std::vector<std::string>& words) {
   AddFlag(app, "--json", options.json);
   if (auto status = Split(app, "dump", words); !status.ok()) return status;
   if (help) return HelpRequest{HelpText("dump")};
-  if (app.count("-p") == 0)
-    return UsageError("dump what? No process is given", "name it: stallscope dump -p PID");
-  auto number = PidOf(pid);
+  auto number = NeededPid(app, "dump", pid);
   if (!number.ok()) return number.status();
   options.pid = *number;
   if (app.count("-o") == 0) return options;
@@ -605,31 +615,19 @@ absl::StatusOr<Command> ParseTop(const std::vector<std::string>& words) {
   AddFlag(app, "--idle", options.idle);
   if (auto status = Split(app, "top", words); !status.ok()) return status;
   if (help) return HelpRequest{HelpText("top")};
-  if (app.count("-p") == 0)
-    return UsageError("top of what? No process is given", "name it: stallscope top -p PID");
-  auto number = PidOf(pid);
+  auto number = NeededPid(app, "top", pid);
   if (!number.ok()) return number.status();
   options.pid = *number;
-  if (app.count("-i") > 0) {
-    auto ns = DurationOf("-i", interval);
-    if (!ns.ok()) return ns.status();
-    constexpr uint64_t kShortest_ns = 200'000'000;
-    if (*ns < kShortest_ns) {
-      return UsageError(fmt::format("-i: {} is too short: did you mean '200ms'?", interval),
-                        "a table stands for at least four snapshots: 200ms");
-    }
-    options.interval_ns = *ns;
+  if (auto status = TakeDuration(app, "-i", interval, options.interval_ns); !status.ok())
+    return status;
+  constexpr uint64_t kShortestNs = 200'000'000;
+  if (options.interval_ns < kShortestNs) {
+    return UsageError(fmt::format("-i: {} is too short: did you mean '200ms'?", interval),
+                      "a table stands for at least four snapshots: 200ms");
   }
-  if (app.count("-d") > 0) {
-    auto ns = DurationOf("-d", duration);
-    if (!ns.ok()) return ns.status();
-    options.duration_ns = *ns;
-  }
-  if (app.count("--budget") > 0) {
-    auto share = ShareOf("--budget", budget);
-    if (!share.ok()) return share.status();
-    options.budget = *share;
-  }
+  if (auto status = TakeDuration(app, "-d", duration, options.duration_ns); !status.ok())
+    return status;
+  if (auto status = TakeBudget(app, budget, options.budget); !status.ok()) return status;
   return options;
 }
 

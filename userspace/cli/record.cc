@@ -20,6 +20,9 @@
 #include <string>
 #include <vector>
 
+#include "symbolizer/go_binary.h"
+#include "symbolizer/go_image.h"
+#include "symbolizer/module.h"
 #include "userspace/cli/child.h"
 #include "userspace/cli/outputs.h"
 #include "userspace/cli/signals.h"
@@ -32,6 +35,8 @@
 #include "userspace/collect/offcpu.h"
 #include "userspace/collect/requirements.h"
 #include "userspace/collect/status.h"
+#include "userspace/go/offsets.h"
+#include "userspace/go/runtime.h"
 #include "userspace/process/clock.h"
 #include "userspace/profile/make_profile.h"
 #include "userspace/profile/summarize.h"
@@ -136,8 +141,8 @@ class Recorder {
     return absl::OkStatus();
   }
 
-  // Without -e: goroutines of Go programs, threads of all others. What a command will be is not
-  // known before it runs, and of everything there would be too many.
+  // Without -e: goroutines of Go programs, threads of all others. Of everything there would be too
+  // many.
   void ChooseEvents() {
     const bool by_kind = options_.events.empty();
     const bool known = options_.target.kind != TargetSelector::Kind::kAll &&
@@ -155,13 +160,28 @@ class Recorder {
     } else {
       events_ = {"goroutine", "offcpu"};
     }
-    if (by_kind && options_.target.kind == TargetSelector::Kind::kCommand)
-      why_ = "for a Go program add -e goroutine";
+    if (by_kind && options_.target.kind == TargetSelector::Kind::kCommand) ChooseByCommand();
     if (!by_kind || !known || go_.empty()) return;
     why_ = events_.size() > 1
                ? fmt::format("{} of {} are Go programs", go_.size(), targets_.processes.size())
            : go_.size() > 1 ? "Go programs"
                             : "a Go program";
+  }
+
+  // The program that a command starts with is known before it runs; what a script starts is not.
+  void ChooseByCommand() {
+    why_ = "for a Go program add -e goroutine";
+    const std::string path = ExecutableOf(options_.target.command[0]);
+    const auto module = symbolizer::Module::Open({path, path, ""});
+    if (!module.ok() || (*module)->go() == nullptr) return;
+    const std::string& version = (*module)->go()->version();
+    const auto minor = symbolizer::GoMinorVersion(version);
+    if ((minor && KnownGoOffsets(*minor)) || GoOffsetsFromDwarf(**module).ok()) {
+      events_ = {"goroutine"};
+      why_ = "a Go program";
+    } else {
+      why_ = UnknownGoVersion(version);
+    }
   }
 
   bool IsGoProgram(uint32_t pid) {
@@ -174,7 +194,10 @@ class Recorder {
   }
 
   absl::Status Attach() {
-    for (const Target& target : targets_.processes) alive_.insert(target.pid);
+    for (const Target& target : targets_.processes) {
+      alive_.insert(target.pid);
+      NoteIfStill(target);
+    }
     start_ns_ = ClockNs(CLOCK_MONOTONIC);
     if (Records("goroutine")) {
       if (auto status = AttachToGoroutines(); !status.ok()) return status;
@@ -229,27 +252,17 @@ class Recorder {
     for (const Target& target : go_) {
       const absl::Status status = goroutines_->Add(target.pid);
       if (status.ok() || absl::IsFailedPrecondition(status)) continue;
-      const std::string name = fmt::format("{} ({})", Printable(target.comm), target.pid);
-      if (absl::IsPermissionDenied(status)) {
-        return MachineError(fmt::format("{}: {}", name, std::string(status.message())),
-                            "run it as root: sudo stallscope record ...; or add CAP_SYS_PTRACE");
-      }
       if (absl::IsAborted(status)) return ExplainLoadFailure(status);
       if (options_.exact && absl::IsResourceExhausted(status)) {
         const std::string lines(status.message());
         const size_t end = lines.find('\n');
-        return TargetError(fmt::format("{}: {}", name, lines.substr(0, end)),
-                           end == std::string::npos ? "leave out --exact" : lines.substr(end + 1));
-      }
-      const std::string line = absl::IsNotFound(status)
-                                   ? fmt::format("{} is not a Go program", name)
-                                   : fmt::format("{}: {}", name, std::string(status.message()));
-      if (wanted && go_.size() == 1) {
         return TargetError(
-            line,
-            fmt::format("its threads instead: stallscope record -p {} -e offcpu", target.pid));
+            fmt::format("{} ({}): {}", Printable(target.comm), target.pid, lines.substr(0, end)),
+            end == std::string::npos ? "leave out --exact" : lines.substr(end + 1));
       }
-      Note(line);
+      const absl::Status why = ExplainGoroutineFailure(status, target.comm, target.pid, "record");
+      if (ExitCodeOf(why) == kExitMachine || (wanted && go_.size() == 1)) return why;
+      Note(std::string(why.message().substr(0, why.message().find('\n'))));
       if (!wanted && !Records("offcpu")) events_.push_back("offcpu");
     }
     if (goroutines_->empty()) {
@@ -405,6 +418,14 @@ class Recorder {
     }
   }
 
+  // Once of each process: when the recording begins, or when it ends. A command that waits to be
+  // released is none of them.
+  void NoteIfStill(const Target& target) {
+    if (child_ && !first_exec_) return;
+    std::string note = StandsStillNote(target);
+    if (!note.empty() && still_.insert(target.pid).second) Note(std::move(note));
+  }
+
   // We started the command, but it is not ours to end.
   void NoteRunningCommand() {
     if (child_ && !child_->ExitCode())
@@ -414,6 +435,9 @@ class Recorder {
   int Finish() {
     const uint64_t stop_ns = ClockNs(CLOCK_MONOTONIC);
     if (goroutines_) goroutines_->Stop(stop_ns);
+    for (const Target& target : targets_.processes) {
+      if (alive_.contains(target.pid)) NoteIfStill(target);
+    }
     if (offcpu_) {
       auto last = offcpu_->Stop();
       if (last.ok()) {
@@ -554,6 +578,7 @@ class Recorder {
   uint64_t start_ns_ = 0;
   std::map<std::pair<uint32_t, std::string>, size_t> execs_;  // how often each was told
   std::optional<CostMeter> cost_;
+  std::set<uint32_t> still_;  // targets of which it was noted that nothing in them can run
   std::set<uint32_t> alive_;  // targets that were named at the start, in our own pid namespace
   std::vector<std::string> notes_;
   absl::Status failure_;

@@ -228,6 +228,11 @@ absl::StatusOr<Target> ResolvePid(uint32_t id, const TargetPaths& paths,
   return target;
 }
 
+std::string StandsStillNote(const Target& target, const TargetPaths& paths) {
+  const auto why = StandsStill(fmt::format("{}/{}", paths.proc, target.pid), paths.cgroup);
+  return why ? fmt::format("{} {}", Named(target), *why) : "";
+}
+
 absl::StatusOr<Targets> ResolveTargets(const TargetSelector& selector, uint32_t own_pid,
                                        const TargetPaths& paths) {
   Targets targets;

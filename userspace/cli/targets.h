@@ -36,6 +36,10 @@ struct Targets {
 absl::StatusOr<Target> ResolvePid(uint32_t id, const TargetPaths& paths,
                                   std::vector<std::string>& notes);
 
+// "4242 (etcd) is stopped: ...", for a process of which nothing can run at the moment; empty for
+// all others.
+std::string StandsStillNote(const Target& target, const TargetPaths& paths = {});
+
 // `own_pid` is left out of what a name or a cgroup gives. Fails with a TargetError when nothing
 // fits.
 absl::StatusOr<Targets> ResolveTargets(const TargetSelector& selector, uint32_t own_pid,

@@ -144,9 +144,9 @@ class Top {
   void Show(const std::vector<Row>& rows, double all, uint64_t elapsed_ns) const {
     size_t width = 120, shown = kRowsElsewhere;
     winsize size = {};
-    if (on_terminal_ && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 4) {
+    if (on_terminal_ && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 5) {
       width = std::max<size_t>(size.ws_col, 40);
-      shown = size.ws_row - 4;
+      shown = size.ws_row - 5;
     }
     std::string text;
     if (on_terminal_) text += "\x1b[H\x1b[2J";
@@ -155,6 +155,8 @@ class Top {
                     target_.pid, PrintableName(target_.comm), static_cast<double>(elapsed_ns) / 1e9,
                     goroutines_.goroutines(), all),
         width);
+    if (const std::string note = StandsStillNote(target_); !note.empty())
+      text += Clipped(PrintableName(note), width);
     text += Clipped(fmt::format("{:>10} {:>8} {:>6}  {:<22} {}", "goroutines", "change", "share",
                                 "reason", "site"),
                     width);
@@ -205,16 +207,7 @@ int RunTop(const TopOptions& options) {
   Goroutines goroutines(&modules, census);
   const absl::Status status = goroutines.Add(target->pid);
   if (!status.ok() && !absl::IsFailedPrecondition(status)) {
-    const std::string name = fmt::format("{} ({})", Printable(target->comm), target->pid);
-    const std::string why(status.message());
-    if (absl::IsPermissionDenied(status)) {
-      return ReportError(
-          MachineError(fmt::format("{}: {}", name, why),
-                       "run it as root: sudo stallscope top ...; or add CAP_SYS_PTRACE"));
-    }
-    return ReportError(TargetError(
-        absl::IsNotFound(status) ? name + " is not a Go program" : fmt::format("{}: {}", name, why),
-        fmt::format("its threads: stallscope record -p {} -e offcpu", target->pid)));
+    return ReportError(ExplainGoroutineFailure(status, target->comm, target->pid, "top"));
   }
   return Top(options, *target, &goroutines).Run();
 }

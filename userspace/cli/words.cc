@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/cli/words.h"
 
+#include <absl/status/status.h>
 #include <fmt/format.h>
 #include <stdio.h>
 
@@ -111,6 +112,20 @@ int ReportError(const absl::Status& status) {
   return ExitCodeOf(status);
 }
 
+absl::Status ExplainGoroutineFailure(const absl::Status& status, std::string_view comm,
+                                     uint32_t pid, std::string_view command) {
+  const std::string name = fmt::format("{} ({})", Printable(comm), pid);
+  const std::string why(status.message());
+  if (absl::IsPermissionDenied(status)) {
+    return MachineError(
+        fmt::format("{}: {}", name, why),
+        fmt::format("run it as root: sudo stallscope {} ...; or add CAP_SYS_PTRACE", command));
+  }
+  return TargetError(
+      absl::IsNotFound(status) ? name + " is not a Go program" : fmt::format("{}: {}", name, why),
+      fmt::format("its threads instead: stallscope record -p {} -e offcpu", pid));
+}
+
 size_t EditDistance(std::string_view a, std::string_view b) {
   // Three rows of the usual table; words from the command line are short, but nothing bounds them.
   constexpr size_t kLongest = 256;
@@ -156,8 +171,15 @@ std::string NearestDuration(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '-' || text.front() == '+')) {
     text.remove_prefix(1);
   }
-  std::string_view number = text.substr(0, NumberSize(text));
+  std::string number(text.substr(0, NumberSize(text)));
   std::string_view suffix = text.substr(number.size());
+  if (number == "0" && (suffix.starts_with("x") || suffix.starts_with("X"))) {
+    uint64_t value = 0;
+    const char* const last = suffix.data() + suffix.size();
+    const auto [end, error] = std::from_chars(suffix.data() + 1, last, value, 16);
+    if (error == std::errc()) number = fmt::format("{}", value);
+    suffix = std::string_view(end, last - end);
+  }
   while (!suffix.empty() && suffix.front() == ' ') suffix.remove_prefix(1);
   const Alias* nearest = std::min_element(
       std::begin(kUnitAliases), std::end(kUnitAliases), [&](const Alias& a, const Alias& b) {
@@ -165,7 +187,8 @@ std::string NearestDuration(std::string_view text) {
       });
   const std::string candidate =
       fmt::format("{}{}", number.empty() ? "30" : number, suffix.empty() ? "s" : nearest->unit);
-  return ParseDuration(candidate) ? candidate : "30s";
+  // 0 is valid, "until Ctrl-C", and not what a slip of the finger meant.
+  return ParseDuration(candidate).value_or(0) > 0 ? candidate : "30s";
 }
 
 std::string DurationText(uint64_t duration_ns) {

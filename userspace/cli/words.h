@@ -37,6 +37,11 @@ absl::Status RunError(std::string_view what, std::string_view remedy);      // e
 // above.
 ExitCode ExitCodeOf(const absl::Status& status);
 
+// Why the goroutines of a process cannot be read, in two lines. `status`: of FindGoRuntimes() and
+// what calls it. `command` is ours, for the line to type.
+absl::Status ExplainGoroutineFailure(const absl::Status& status, std::string_view comm,
+                                     uint32_t pid, std::string_view command);
+
 // Prints a line; a stream that is closed or broken is no reason to stop.
 void PrintLine(FILE* stream, std::string_view line);
 

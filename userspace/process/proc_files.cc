@@ -2,6 +2,7 @@
 #include "userspace/process/proc_files.h"
 
 #include <absl/status/status.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <memory>
 
 namespace stallscope {
 namespace {
@@ -56,7 +58,101 @@ std::optional<MapsLine> ParseMapsLine(std::string_view text) {
   return line;
 }
 
+// 'R', 'S', 'T'... of /proc/PID/task/TID/stat; 0 when it cannot be read.
+char StateOf(const std::string& task_dir) {
+  const auto stat = ReadProcFile(task_dir + "/stat", 4096);
+  if (!stat.ok()) return 0;
+  const size_t after_comm = stat->rfind(") ");
+  return after_comm == std::string::npos || after_comm + 2 >= stat->size()
+             ? 0
+             : (*stat)[after_comm + 2];
+}
+
+// The state that all threads of a process have in common, those that have ended aside: 'T' where
+// each is stopped, 't' where a tracer holds some of them and the others are stopped. 0: neither.
+char CommonStopState(const std::string& proc_dir) {
+  char common = 0;
+  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir((proc_dir + "/task").c_str()), closedir);
+  if (!tasks) return 0;
+  while (const dirent* entry = readdir(tasks.get())) {
+    if (entry->d_name[0] == '.') continue;
+    const char state = StateOf(fmt::format("{}/task/{}", proc_dir, entry->d_name));
+    if (state == 'T' || state == 't') {
+      common = std::max(common, state);
+    } else if (state != 0 && state != 'Z' && state != 'X') {
+      return 0;
+    }
+  }
+  return common;
+}
+
+// The process's cgroup of the hierarchy that a line of /proc/PID/cgroup is of.
+struct CgroupLine {
+  std::string_view controllers, path;  // no controllers: version 2
+};
+
+std::optional<CgroupLine> ParseCgroupLine(std::string_view line) {
+  const size_t first = line.find(':');
+  const size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
+  if (second == std::string_view::npos) return std::nullopt;
+  return CgroupLine{line.substr(first + 1, second - first - 1), line.substr(second + 1)};
+}
+
+bool FileHasLine(const std::string& path, std::string_view wanted) {
+  const auto text = ReadProcFile(path, 4096);
+  if (!text.ok()) return false;
+  return ("\n" + *text + "\n").find(fmt::format("\n{}\n", wanted)) != std::string::npos;
+}
+
+// The frozen cgroup that a process is in; empty when it is in none.
+std::string FrozenCgroup(const std::string& proc_dir, const std::string& root) {
+  const auto text = ReadProcFile(proc_dir + "/cgroup", 1 << 16);
+  if (!text.ok()) return "";
+  std::string_view rest = *text;
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    const auto line = ParseCgroupLine(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (!line) continue;
+    const std::string path(line->path);
+    if (line->controllers.empty() &&
+        (FileHasLine(root + path + "/cgroup.events", "frozen 1") ||
+         FileHasLine(root + "/unified" + path + "/cgroup.events", "frozen 1"))) {
+      return path;
+    }
+    if (line->controllers == "freezer" &&
+        FileHasLine(root + "/freezer" + path + "/freezer.state", "FROZEN")) {
+      return path;
+    }
+  }
+  return "";
+}
+
+std::string WithoutControlBytes(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
 }  // namespace
+
+std::optional<std::string> StandsStill(const std::string& proc_dir,
+                                       const std::string& cgroup_root) {
+  if (const char state = CommonStopState(proc_dir); state == 'T') {
+    return fmt::format("is stopped: nothing in it runs until kill -CONT {}",
+                       proc_dir.substr(proc_dir.rfind('/') + 1));
+  } else if (state == 't') {
+    const auto status = ReadProcFile(proc_dir + "/status", 1 << 16);
+    const std::string tracer = status.ok() ? StatusField(*status, "TracerPid").value_or("0") : "0";
+    return fmt::format("is held by a debugger{}: nothing in it runs until that lets it go on",
+                       tracer == "0" ? "" : fmt::format(" (pid {})", tracer));
+  }
+  const std::string frozen = FrozenCgroup(proc_dir, cgroup_root);
+  if (frozen.empty()) return std::nullopt;
+  return fmt::format("is frozen (cgroup {}): nothing in it runs until that is thawed",
+                     WithoutControlBytes(frozen));
+}
 
 std::vector<MapsLine> ParseMaps(std::string_view text) {
   std::vector<MapsLine> lines;
@@ -109,10 +205,7 @@ std::string ReadComm(const std::string& proc_dir) {
   auto text = ReadProcFile(proc_dir + "/comm");
   if (!text.ok()) return "?";
   if (!text->empty() && text->back() == '\n') text->pop_back();
-  for (char& c : *text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  }
-  return *text;
+  return WithoutControlBytes(*std::move(text));
 }
 
 absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id) {

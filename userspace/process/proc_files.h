@@ -43,6 +43,11 @@ absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id);
 // ended. False when it cannot be read.
 bool HasEnded(const std::string& proc_dir);
 
+// Why no thread of a process can run, as the rest of a sentence about it ("is stopped ..."), with
+// what lets it go on. nullopt: one can, or it cannot be told.
+std::optional<std::string> StandsStill(const std::string& proc_dir,
+                                       const std::string& cgroup_root = "/sys/fs/cgroup");
+
 // What tells the memory of one program from that of the next in the same process. 0 or 1 for who
 // may not read that memory.
 struct MemoryMark {
