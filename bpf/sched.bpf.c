@@ -721,7 +721,9 @@ static __always_inline long report(struct seq_file *seq, struct task_struct *tas
 		record.sp = regs->sp;
 		record.bp = regs->bp;
 		record.fsbase = task->thread.fsbase;
-		record.file_type = file_type(task, ledger->syscall, regs->di);
+		/* Once woken it may be in another call by now. */
+		if (!ledger->woken)
+			record.file_type = file_type(task, ledger->syscall, regs->di);
 	}
 	__builtin_memcpy(record.comm, task->comm, sizeof(record.comm));
 	return bpf_seq_write(seq, &record, sizeof(record));
@@ -772,7 +774,8 @@ static __always_inline void open_thread(struct seq_file *seq, struct task_struct
 static __always_inline void close_thread(struct seq_file *seq, struct task_struct *task, struct ledger *ledger,
 					 u64 stop)
 {
-	bool waits = ledger->state == THREAD_WAITING && !ledger->woken;
+	/* Wake-ups go on to be noted after the end. */
+	bool waits = ledger->state == THREAD_WAITING && (!ledger->woken || ledger->woken >= stop);
 	u32 flags = ledger->since <= start_ns ? THREAD_BLOCKED | THREAD_WHOLE_TIME : THREAD_BLOCKED;
 	u64 kernel_stack = STACK_MISSED, blocked_ns = waits ? recorded(ledger->since, stop) : 0;
 
@@ -785,7 +788,7 @@ static __always_inline void close_thread(struct seq_file *seq, struct task_struc
 		ledger->state = THREAD_RUNNING;
 	}
 
-	if (blocked_ns && !task->on_cpu && task->__state != TASK_RUNNING)
+	if (blocked_ns && !ledger->woken && !task->on_cpu && task->__state != TASK_RUNNING)
 		kernel_stack = take_kernel_stack(task, true);
 	/* The report first: nothing is booked before it is out. */
 	if (blocked_ns && report(seq, task, ledger, flags, kernel_stack))

@@ -267,9 +267,8 @@ void Goroutines::Fill(Recording* recording) const {
     recording->spaces.push_back(std::move(space));
     program.waits->Fill(recording->spaces.size() - 1, &event, recording);
     if (const auto blind_ns = program.waits->blind_ns(); blind_ns && program.waits->never_ran()) {
-      recording->notes.push_back(fmt::format(
-          "{} ({}): never ran: from its first snapshot to its last, {} ms before its end",
-          program.pid, program.comm, *blind_ns / 1'000'000));
+      recording->notes.push_back(fmt::format("pid {}: never ran: seen until {} ms before its end",
+                                             program.pid, *blind_ns / 1'000'000));
     }
     const uint64_t ticks = recording->censuses.back().ticks;
     for (const auto& transitions : program.transitions) transitions->AddLosses(recording);
