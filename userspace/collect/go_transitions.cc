@@ -278,12 +278,13 @@ std::vector<MeasuredWaits> GoTransitions::Waits() const {
                                         });
   // What goes on at the end.
   ForEach<uint64_t, goroutine_state>(
-      bpf_map__fd(impl_->skeleton->maps.goroutines), [&](uint64_t, const goroutine_state& state) {
+      bpf_map__fd(impl_->skeleton->maps.goroutines), [&](uint64_t g, const goroutine_state& state) {
         if (!IsOff(state.status) || state.since >= impl_->stop_ns) return;
         const uint64_t since = std::max<uint64_t>(state.since, impl_->start_ns);
-        const bool never_ran = state.status == GOROUTINE_WAITING && state.since <= impl_->start_ns;
+        const bool whole = state.since <= impl_->start_ns;
         add(state.stack, state.created_at, state.status, state.reason, impl_->stop_ns - since, 1,
-            never_ran);
+            whole && state.status == GOROUTINE_WAITING);
+        if (whole && state.status == GOROUTINE_SYSCALL) waits.back().in_one_call = g;
       });
   return waits;
 }

@@ -215,15 +215,17 @@ void GoroutineWaits::SetMeasured(size_t index, const std::vector<MeasuredWaits>&
   for (const MeasuredWaits& measured : waits) {
     const auto words = WordsOf(runtime, measured.status, measured.wait_reason);
     if (!words || !IsMeasured(*words)) continue;
+    const bool never_ran =
+        measured.never_ran || runtime.slept_throughout.contains(measured.in_one_call);
     Key key = {.stack = measured.census_stack, .words = *words, .created_at = measured.created_at};
     if (key.stack == kNoGoStack && !measured.no_stack)
       key.stack = runtime.census->Intern(measured.stack);
-    const auto [it, added] = sum_of.try_emplace({key, measured.never_ran}, runtime.measured.size());
+    const auto [it, added] = sum_of.try_emplace({key, never_ran}, runtime.measured.size());
     if (added) runtime.measured.push_back({.key = key, .measured = true});
     Sum& sum = runtime.measured[it->second];
     sum.time_ns += static_cast<double>(measured.time_ns);
     sum.waits += measured.count;
-    if (measured.never_ran) sum.never_ran += measured.count;
+    if (never_ran) sum.never_ran += measured.count;
   }
 }
 
@@ -303,7 +305,7 @@ void GoroutineWaits::FindSleepersThatNeverRan() {
   const bool any = std::any_of(runtimes_.begin(), runtimes_.end(), [](const Runtime& runtime) {
     return !runtime.sleepers_at_start.empty();
   });
-  if (!any || IsMeasured(kSyscallWords)) return;
+  if (!any) return;
   const auto threads = SleepingThreads(fmt::format("/proc/{}", space_->pid()));
   for (size_t i = 0; i < runtimes_.size(); ++i) {
     Runtime& runtime = runtimes_[i];
@@ -315,6 +317,10 @@ void GoroutineWaits::FindSleepersThatNeverRan() {
       const auto before = runtime.sleepers_at_start.find(goroutines[place].g);
       if (now == sleepers.end() || before == runtime.sleepers_at_start.end() ||
           now->second != before->second) {
+        continue;
+      }
+      if (IsMeasured(kSyscallWords)) {
+        runtime.slept_throughout.insert(goroutines[place].g);
         continue;
       }
       runtime.sum_at.resize(goroutines.size(), kNoSum);

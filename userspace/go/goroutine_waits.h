@@ -5,6 +5,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
 #include <cstdint>
@@ -42,6 +43,8 @@ struct MeasuredWaits {
   uint32_t wait_reason = 0;
   uint64_t time_ns = 0, count = 0;
   bool never_ran = false;  // each of them waited in one wait from the start to the end
+  // The one goroutine that was in this system call from the start to the end; 0: another kind.
+  uint64_t in_one_call = 0;
 };
 
 class GoroutineWaits {
@@ -126,6 +129,8 @@ class GoroutineWaits {
     RuntimeCounts counts_at_start, counts_at_end;
     // In a system call when the recording began, by the address of their g.
     absl::flat_hash_map<uint64_t, SleepingThread> sleepers_at_start;
+    // Those of them that slept in it to the end, where the time of system calls is measured.
+    absl::flat_hash_set<uint64_t> slept_throughout;
     absl::flat_hash_map<Key, uint32_t> index;  // into sums
     std::vector<Sum> sums;
     std::vector<Sum> measured;
