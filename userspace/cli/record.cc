@@ -33,6 +33,7 @@
 #include "userspace/collect/cost.h"
 #include "userspace/collect/goroutines.h"
 #include "userspace/collect/offcpu.h"
+#include "userspace/collect/recorded_stacks.h"
 #include "userspace/collect/requirements.h"
 #include "userspace/collect/status.h"
 #include "userspace/go/offsets.h"
