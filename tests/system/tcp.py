@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import time
 
@@ -104,11 +105,11 @@ class Both:
 
 
 @contextlib.contextmanager
-def recording(*pids, more=()):
+def recording(*pids, more=(), wrap=()):
     """Records both events while the body runs. Its value gets `.result` afterwards."""
     path = h.scratch() / "out.json"
     recorder = h.Recorder("-p", ",".join(str(pid) for pid in pids), "-e", "tcp,retrans", "-d", "0", "-o", path,
-                          *more).wait_began()
+                          *more, wrap=wrap).wait_began()
     class Box:
         pass
     box = Box()
@@ -288,6 +289,30 @@ def failures_in_go():
             server.stop()
 
 
+def without_tracefs():
+    """Where no tracefs can be had, one program at the end of all system calls does what the four would."""
+    if "tracefs" in pathlib.Path("/proc/mounts").read_text():
+        h.skip("tracefs is mounted here")
+    with Link() as link:
+        server = link.start(link.client, h.testprog("connections"))
+        client = link.start(link.client, h.testprog("connections"))
+        with recording(client.pid, server.pid,
+                       wrap=(h.need_tool("setpriv"), "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")) as box:
+            order(server, f"listen {PORT}")
+            order(client, f"connect a block 127.0.0.1 {PORT} 5 0")
+            order(client, "connect a block 192.0.2.1 7800 2 0")
+            time.sleep(0.2)
+        result = box.result
+        h.check("sys_exit of every call" in box.recorder.stderr_text, box.recorder.stderr_text)
+        h.check(result.count("connect", client.pid, "path_a") == 5 and
+                result.count("accept queue", server.pid, "accept_one") == 5 and
+                result.count("connect unreachable", client.pid, "path_a") == 2 and result.count() == 12,
+                f"\n{result.lines()}")
+        no_loss(result)
+        client.stop()
+        server.stop()
+
+
 # ---- 4. whose stack ----
 
 def retransmits_are_on_the_openers_path():
@@ -353,6 +378,90 @@ def in_flight_at_both_ends():
         client.stop()
 
 
+def nobody_accepts():
+    """What is established and still in the accept queue at the end is its listener's."""
+    with Link() as link:
+        server = link.start(link.server, h.testprog("connections"))
+        client = link.start(link.client, h.testprog("connections"))
+        with recording(server.pid) as box:
+            order(server, f"queue {PORT}")
+            for path in "abc":
+                h.check(order(client, f"hold {path} {SERVER4} {PORT}")["error"] == 0, "no connection")
+            time.sleep(0.3)
+        samples = box.result.tcp.samples
+        h.check(len(samples) == 1 and samples[0].count == 3 and samples[0].reason == "accept queue (unfinished)" and
+                samples[0].labels.get("open") == "true" and "begin_listening" in samples[0].user_names and
+                samples[0].time > 3 * 250_000_000, f"\n{box.result.lines()}")
+        client.stop()
+        server.stop()
+
+
+# ---- kinds of sockets ----
+
+PRE_FORK = """
+import os, socket, sys
+listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+print(listener.getsockname()[1], flush=True)
+for _ in range(2):
+    if os.fork() == 0:
+        while True:
+            listener.accept()[0].close()
+sys.stdin.readline()
+"""
+
+
+def forked_children_accept():
+    """A pre-fork server: who accepts is charged, and all of them together have accepted what was opened."""
+    server = h.Program("/usr/bin/python3", "-c", "import sys; sys.stdin.readline()\n" + PRE_FORK)
+    with recording(server.pid, more=("--children",)) as box:
+        server.tell()
+        port = int(server.line())
+        for _ in range(200):
+            socket.create_connection(("127.0.0.1", port)).close()
+        time.sleep(0.3)
+    result = box.result
+    by_pid = {pid: result.count("accept queue", pid) for pid in {s.pid for s in result.tcp.samples}}
+    print(f"  {by_pid}", flush=True)
+    h.check(sum(by_pid.values()) == 200 and result.count() == 200 and server.pid not in by_pid, f"\n{result.lines()}")
+    no_loss(result)
+    server.stop()
+
+
+MULTIPATH = """
+import socket, sys, time
+sys.stdin.readline()
+for listens, opens in ((262, 262), (262, 6), (6, 262)):
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, listens)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    opened = socket.socket(socket.AF_INET, socket.SOCK_STREAM, opens)
+    opened.connect(listener.getsockname())
+    accepted = listener.accept()[0]
+    opened.send(b"x")
+    accepted.recv(1)
+    for each in (opened, accepted, listener):
+        each.close()
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+def multipath_counts_once():
+    """MPTCP's two sockets of one connection are one row, whichever side speaks it."""
+    if not pathlib.Path("/proc/sys/net/mptcp/enabled").exists():
+        h.skip("this kernel has no MPTCP")
+    program = h.Program("/usr/bin/python3", "-c", MULTIPATH)
+    with recording(program.pid) as box:
+        program.tell()
+        h.check(program.line() == "done", "the program failed")
+        time.sleep(0.3)
+    result = box.result
+    h.check(result.count("connect") == 3 and result.count("accept queue") == 3 and result.count() == 6,
+            f"\n{result.lines()}")
+    no_loss(result)
+    program.stop()
+
+
 # ---- 6. time ----
 
 def connect_latency_is_the_programs():
@@ -383,4 +492,5 @@ def connect_latency_is_the_programs():
 
 if __name__ == "__main__":
     h.main(retransmits_are_the_kernels, every_connect_is_counted, failures_in_c, failures_in_go,
-           retransmits_are_on_the_openers_path, in_flight_at_both_ends, connect_latency_is_the_programs)
+           without_tracefs, retransmits_are_on_the_openers_path, in_flight_at_both_ends, nobody_accepts, forked_children_accept,
+           multipath_counts_once, connect_latency_is_the_programs)

@@ -8,6 +8,7 @@
  *   begin PATH HOST PORT                           begins to connect, does not wait, keeps it
  *   send PATH BYTES                                on the connection of `hold`, from a thread that opened none
  *   listen PORT                                    accepts in a thread of its own, reads what comes to its end, closes
+ *   queue PORT                                     listens and accepts nothing
  *   close                                          what is held
  */
 #define _GNU_SOURCE
@@ -250,6 +251,9 @@ int main(void) {
       int listener = begin_listening(port);
       pthread_create(&thread, NULL, accept_all, (void *)(intptr_t)listener);
       pthread_detach(thread);
+      puts("{}");
+    } else if (sscanf(line, "queue %d", &port) == 1) {
+      begin_listening(port);
       puts("{}");
     } else if (!strncmp(line, "close", 5)) {
       for (int i = 0; i < 256; i++) {

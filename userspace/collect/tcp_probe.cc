@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <tuple>
 #include <utility>
 
 #include "tcp.skel.h"
