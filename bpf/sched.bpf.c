@@ -21,7 +21,9 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "go_layouts.h"
 #include "target.h"
+#include "task.h"
 #include "walk.h"
 #include "wire.h"
 
@@ -38,9 +40,6 @@ volatile __u64 start_ns = ~0ull;
 volatile __u64 stop_ns = ~0ull;
 volatile __s64 clock_offset_ns = 0; /* as last measured on any CPU; 0: not yet */
 volatile __u32 generation = 0;      /* which of the two sample maps is written */
-
-/* The layout of the one target (TARGET_ONE), so that it costs no look-up. */
-struct go_layout one_go = {};
 
 /* The iterator's orders. */
 volatile __u32 pass = PASS_OPEN;
@@ -118,14 +117,6 @@ struct {
 } totals SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 4096);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, u32); /* tgid */
-	__type(value, struct go_layout);
-} go_layouts SEC(".maps");
-
-struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, LEDGER_COUNTERS);
 	__type(key, u32);
@@ -183,13 +174,6 @@ static __always_inline u64 recorded(u64 from, u64 to)
 	return to > from ? to - from : 0;
 }
 
-static __always_inline void name_space(struct task_struct *task, struct space_key *space)
-{
-	space->tgid = task->tgid;
-	space->exec_id = task->self_exec_id;
-	space->start_boot_ns = task->group_leader->start_boottime;
-}
-
 static __always_inline void add_totals(struct ledger *ledger)
 {
 	struct space_totals *sum = bpf_map_lookup_elem(&totals, &ledger->space);
@@ -226,13 +210,6 @@ static __always_inline u64 keep_stack(u64 id, struct stack *stack)
 	}
 	count(LEDGER_STACKS_KEPT, 1);
 	return id;
-}
-
-static __always_inline const struct go_layout *go_layout_of(u32 tgid)
-{
-	if (target_mode == TARGET_ONE)
-		return &one_go;
-	return bpf_map_lookup_elem(&go_layouts, &tgid);
 }
 
 /*
@@ -338,21 +315,13 @@ static __always_inline s32 system_call(struct pt_regs *regs, u32 flags, s32 befo
 
 static __always_inline u32 file_type(struct task_struct *task, s32 nr, u64 fd)
 {
-	struct files_struct *files;
-	struct fdtable *table;
-	struct file **slots, *file = NULL;
+	struct file *file;
 	u16 mode;
 
 	if (!waits_on_file(nr))
 		return WIRE_FILE_UNKNOWN;
-	files = BPF_CORE_READ(task, files);
-	if (!files)
-		return WIRE_FILE_UNKNOWN;
-	table = BPF_CORE_READ(files, fdt);
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return WIRE_FILE_UNKNOWN;
-	slots = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(&file, sizeof(file), slots + fd) || !file)
+	file = task_file(task, fd);
+	if (!file)
 		return WIRE_FILE_UNKNOWN;
 	mode = BPF_CORE_READ(file, f_inode, i_mode);
 	switch (mode & S_IFMT) {

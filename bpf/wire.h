@@ -260,6 +260,94 @@ enum gosched_counter {
 	GOSCHED_COUNTERS,           /* their number */
 };
 
+/* --- TCP --------------------------------------------------------------------------------------------------------- */
+
+enum tcp_role {
+	TCP_ROLE_UNKNOWN = 0, /* older than the recording */
+	TCP_ROLE_OPENED = 1,
+	TCP_ROLE_ACCEPTED = 2,
+	TCP_ROLE_LISTENER = 3,
+};
+
+/* `flags` of a connection */
+enum {
+	TCP_BEFORE_ATTACH = 1, /* found when the recording began: its opener's stack is not known */
+	TCP_IN_QUEUE = 2,      /* established, and nobody has accepted it yet; the rest is its listener's */
+	TCP_NO_ATTEMPT = 4,    /* connect() failed before anything was tried: there is no time */
+	TCP_START_UNKNOWN = 8, /* accepted, but when it was established is not known */
+};
+
+/* A socket's own totals. */
+struct tcp_totals {
+	__u64 bytes_retrans;
+	__u64 bytes_acked;
+	__u64 bytes_received;
+	__u32 retrans; /* segments */
+	__u32 data_segs_out;
+};
+WIRE_ASSERT(sizeof(struct tcp_totals) == 32, "struct tcp_totals");
+
+/* One connection, or one listener. Whose it is: who opened it, accepted it, or called listen. Times are 0 where unknown. */
+struct tcp_row {
+	__u64 id; /* ours, given at first sight */
+	struct space_key space;
+	__u64 stack;          /* of the opener */
+	__u64 open_ns;        /* SYN_SENT, LISTEN, or first sight */
+	__u64 established_ns;
+	__u64 accepted_ns;    /* accept() returned */
+	__u64 closed_ns;      /* the state became CLOSE */
+	struct tcp_totals baseline; /* at first sight */
+	struct tcp_totals last;     /* at CLOSE or at the end of the recording */
+	__u32 tid;
+	__u32 netns;
+	__s32 error;               /* errno; 0: none known */
+	__u32 established_retrans; /* total of retransmitted segments when it was established */
+	__u32 synack_retrans;      /* listener: retransmitted SYN-ACKs */
+	__u16 role;                /* enum tcp_role */
+	__u16 flags;               /* TCP_* */
+	__u16 family;              /* AF_INET, AF_INET6 */
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 pad;
+	__u8 local[16]; /* AF_INET: the first four */
+	__u8 remote[16];
+	char comm[16]; /* of the thread */
+};
+WIRE_ASSERT(sizeof(struct tcp_row) == 208, "struct tcp_row");
+WIRE_OFFSET(tcp_row, baseline, 64);
+WIRE_OFFSET(tcp_row, tid, 128);
+WIRE_OFFSET(tcp_row, comm, 192);
+
+enum tcp_record_kind { TCP_RECORD_ROW = 1, TCP_RECORD_STACK = 2 };
+
+/* A connection that ended. */
+struct tcp_row_record {
+	__u32 kind;
+	__u32 pad;
+	struct tcp_row row;
+};
+WIRE_ASSERT(sizeof(struct tcp_row_record) == 216, "struct tcp_row_record");
+
+/* A stack that a process has opened a connection on for the first time. Its id is of this process alone. */
+struct tcp_stack_record {
+	__u32 kind;
+	__u32 pad;
+	struct space_key space;
+	__u64 id;
+	struct stack stack;
+};
+WIRE_ASSERT(sizeof(struct tcp_stack_record) == 32 + sizeof(struct stack), "struct tcp_stack_record");
+
+enum tcp_counter {
+	TCP_ROW_MAP_FULL = 0,  /* connections that found no room */
+	TCP_RING_FULL,         /* ended connections that found no room in the ring */
+	TCP_STACK_MAP_FULL,    /* stacks that found no room; their connections are kept without */
+	TCP_STACK_RING_FULL,   /* stacks that found no room in the ring: they come again */
+	TCP_LISTENER_MAP_FULL, /* listeners whose queues are not timed */
+	TCP_ROWS,              /* connections and listeners so far */
+	TCP_COUNTERS,          /* their number */
+};
+
 /* --- process events ---------------------------------------------------------------------------------------------- */
 
 enum process_event_kind { PROCESS_FORK = 1, PROCESS_EXEC = 2, PROCESS_EXIT = 3 };

@@ -492,5 +492,34 @@ TEST(MakeProfile, FactsAreCarriedOver) {
   EXPECT_EQ(profile.events[0].mechanism, "tp_btf sched_switch");
 }
 
+TEST(MakeProfile, EventsInFlightAreLabelledAndPeersComeInside) {
+  Recording r = EmptyRecording();
+  r.events[0].name = "tcp";
+  r.events[0].columns = {{"time", "ns"}, {"count", "count"}};
+  const uint32_t stack = AddStack(r, {});
+  Sample done = MakeSample(0, stack, {}, {30, 1});
+  done.reason.words = "connect timed out";
+  done.reason.peer = "10.0.0.5:443";
+  Sample open = done;
+  open.reason.words = "connect (unfinished)";
+  // A connect that failed before anything was tried took no time that is known.
+  Sample none = done;
+  none.reason.words = "connect unreachable";
+  none.values = {std::nullopt, 1};
+  r.events[0].samples = {done, open, none};
+  ProfileOptions options;
+  options.peers = true;
+  const auto profile = MakeProfile(r, options);
+  ASSERT_TRUE(profile.ok());
+  const auto& samples = profile->events[0].samples;
+  ASSERT_EQ(samples.size(), 3u);
+  EXPECT_EQ(samples[0].reason, "connect 10.0.0.5:443 (unfinished)");
+  EXPECT_EQ(samples[0].labels.at("open"), "true");
+  EXPECT_EQ(samples[1].reason, "connect 10.0.0.5:443 timed out");
+  EXPECT_EQ(samples[1].labels.count("open"), 0u);
+  EXPECT_EQ(samples[2].reason, "connect 10.0.0.5:443 unreachable");
+  EXPECT_EQ(samples[2].values[0], std::nullopt);
+}
+
 }  // namespace
 }  // namespace stallscope

@@ -3,6 +3,7 @@
 // The closed table of reasons, row by row, in its order.
 #include "userspace/profile/reason.h"
 
+#include <errno.h>
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
 
@@ -171,6 +172,35 @@ TEST(Reason, DescriptorsByTheirType) {
 TEST(Reason, NumbersOfAnotherMachineStayNumbers) {
   EXPECT_EQ(NameReason(In(SYS_futex), StopM(), /*names_known=*/false),
             "syscall " + std::to_string(SYS_futex));
+}
+
+TEST(Reason, ConnectionsThatFail) {
+  EXPECT_EQ(ConnectFailure(0), "connect abandoned");
+  EXPECT_EQ(ConnectFailure(ECONNREFUSED), "connect refused");
+  EXPECT_EQ(ConnectFailure(ETIMEDOUT), "connect timed out");
+  EXPECT_EQ(ConnectFailure(ECONNRESET), "connect reset");
+  EXPECT_EQ(ConnectFailure(EADDRNOTAVAIL), "connect no address");
+  for (const int error : {ENETUNREACH, EHOSTUNREACH, ENETDOWN, EACCES, EPERM}) {
+    EXPECT_EQ(ConnectFailure(error), "connect unreachable");
+  }
+  EXPECT_EQ(ConnectFailure(EPROTO), "connect error " + std::to_string(EPROTO));
+  EXPECT_EQ(AcceptFailure(ECONNRESET), "accept queue reset");
+  EXPECT_EQ(AcceptFailure(0), "accept queue abandoned");
+}
+
+TEST(Reason, PeersComeAfterTheFirstWordOfAnEvent) {
+  EXPECT_EQ(WithPeer("connect", "10.0.0.5:443"), "connect 10.0.0.5:443");
+  EXPECT_EQ(WithPeer("connect timed out", "10.0.0.5:443"), "connect 10.0.0.5:443 timed out");
+  EXPECT_EQ(WithPeer(Unfinished("connect"), "[::1]:443"), "connect [::1]:443 (unfinished)");
+  EXPECT_EQ(WithPeer("retransmit SYN", "10.0.0.5:443"), "retransmit 10.0.0.5:443 SYN");
+  EXPECT_EQ(WithPeer("accept queue", "10.0.0.5"), "accept queue 10.0.0.5");
+  EXPECT_EQ(WithPeer("IO wait", "10.0.0.5:443"), "IO wait 10.0.0.5:443");
+}
+
+TEST(Reason, Unfinished) {
+  EXPECT_EQ(Unfinished("accept queue"), "accept queue (unfinished)");
+  EXPECT_TRUE(IsUnfinished(Unfinished("connect")));
+  EXPECT_FALSE(IsUnfinished("connect refused"));
 }
 
 TEST(Reason, TheTableIsThisMachines) {

@@ -37,6 +37,35 @@ EventReport OffCpu(const std::vector<Requirement>& requirements) {
   return event;
 }
 
+// Connections need what the threads do.
+EventReport Connections(EventReport event, const EventReport& threads) {
+  event.problem = threads.problem;
+  event.remedy = threads.remedy;
+  if (event.problem.empty())
+    event.mechanism =
+        "tp_btf and syscall tracepoints; iter/task_file for sockets that were open before";
+  return event;
+}
+
+EventReport TcpSetUp(const EventReport& threads) {
+  return Connections(
+      {.name = "tcp",
+       .sample = "a TCP connection set up, or not: on the stack that opened or accepted it",
+       .unit = "ns",
+       .hooks = {"inet_sock_set_state", "tcp_destroy_sock",
+                 "sys_exit of connect, accept, accept4, getsockopt"}},
+      threads);
+}
+
+EventReport Retransmits(const EventReport& threads) {
+  return Connections(
+      {.name = "retrans",
+       .sample = "a segment sent again: on the stack that opened the connection",
+       .unit = "segments",
+       .hooks = {"inet_sock_set_state", "tcp_destroy_sock", "tcp_retransmit_synack"}},
+      threads);
+}
+
 // Why a process has no goroutines that could be read; empty: it has some.
 std::string NoGoroutines(const Target& target) {
   const auto maps = ReadProcFile(fmt::format("/proc/{}/maps", target.pid));
@@ -81,8 +110,11 @@ int RunList(const ListOptions& options) {
   }
   const MachineFacts machine = ReadMachineFacts();
   report.kernel = machine.kernel_release;
-  report.events.push_back(OffCpu(CheckRequirements(machine, ProbeBpf())));
+  const EventReport threads = OffCpu(CheckRequirements(machine, ProbeBpf()));
+  report.events.push_back(threads);
   report.events.push_back(Goroutine(process));
+  report.events.push_back(TcpSetUp(threads));
+  report.events.push_back(Retransmits(threads));
   fputs((options.json ? ListJson(report) : ListText(report)).c_str(), stdout);
   return kExitDone;
 }

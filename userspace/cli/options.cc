@@ -430,6 +430,7 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
   AddFlag(app, "--children", options.children);
   AddFlag(app, "--threads", options.threads);
   AddView(app, options.view);
+  AddFlag(app, "--peers", options.view.peers);
   AddSingle(app, "--stacks", stacks);
   AddSingle(app, "--budget", budget);
   AddFlag(app, "--exact", options.exact);
@@ -688,6 +689,8 @@ who:
 what:
   -e EVENT[,EVENT...]  goroutine: where goroutines wait (the default for a Go program; nothing is attached to it)
                        offcpu: threads that leave the CPU, and the time they are blocked (the default for all others)
+                       tcp: connections opened and accepted: how long that took, on whose stack, or why it failed
+                       retrans: segments sent again, on the stack that opened the connection
   -d DURATION          30, 30s, 2m, 1h, 500ms; default 30s; 0 is until Ctrl-C
   --min D, --max D     only waits that last from D to D (10us, 5ms, 1s)
   --threads            keep each thread apart
@@ -705,6 +708,7 @@ output:
   --kernel, --user     kernel frames only, or user frames only
   --idle               show what is idle by design too: goroutines, and Go's idle threads whole
   --reason-root        the reason of the wait at the root instead of the leaf
+  --peers              whom a goroutine waits for, after its reason: [IO wait 10.0.0.5:443], [chan receive 0xc000012340]
   --created-by         where a goroutine was started, as its root frames
   --json               the summary as one JSON object on stdout
   --strict             exit 5 when over 1 % of an event was lost
@@ -800,7 +804,7 @@ usage: stallscope doctor [-p PID] [--json]
   -p PID               also what a recording of this process would meet
   --json               one object on stdout
 
-exit codes: 0 offcpu can be recorded here, 3 it cannot, 4 the process is gone or does not fit
+exit codes: 0 offcpu, tcp and retrans can be recorded here, 3 it cannot, 4 the process is gone or does not fit
 )";
 
 constexpr std::string_view kListHelp =
@@ -814,7 +818,7 @@ usage: stallscope list [-p PID] [--json]
 
 }  // namespace
 
-std::vector<std::string> EventNames() { return {"offcpu", "goroutine"}; }
+std::vector<std::string> EventNames() { return {"offcpu", "goroutine", "tcp", "retrans"}; }
 
 std::string HelpText(std::string_view command) {
   if (command == "record") return std::string(kRecordHelp);

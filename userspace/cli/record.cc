@@ -33,8 +33,10 @@
 #include "userspace/collect/cost.h"
 #include "userspace/collect/goroutines.h"
 #include "userspace/collect/offcpu.h"
+#include "userspace/collect/recorded_stacks.h"
 #include "userspace/collect/requirements.h"
 #include "userspace/collect/status.h"
+#include "userspace/collect/tcp.h"
 #include "userspace/go/offsets.h"
 #include "userspace/go/runtime.h"
 #include "userspace/process/clock.h"
@@ -86,6 +88,14 @@ class Ticker {
 };
 
 std::string Seconds(uint64_t ns) { return fmt::format("{:.3g} s", static_cast<double>(ns) / 1e9); }
+
+// What an event is of, after its name.
+std::string_view MeaningOf(std::string_view event) {
+  if (event == "offcpu") return "where threads block";
+  if (event == "tcp") return "who sets up connections, and how long that takes";
+  if (event == "retrans") return "whose connections send segments again";
+  return "where goroutines wait";
+}
 
 class Recorder {
  public:
@@ -208,6 +218,10 @@ class Recorder {
       start_ns_ = offcpu_->start_mono_ns();
       if (goroutines_) goroutines_->Begin();
     }
+    if (Records("tcp") || Records("retrans")) {
+      if (auto status = AttachToConnections(); !status.ok()) return status;
+      if (!offcpu_ && !goroutines_) start_ns_ = tcp_->start_mono_ns();
+    }
     cost_.emplace(ProgramFds());
     if (child_) {
       if (goroutines_) goroutines_->Expect(child_->pid());
@@ -225,19 +239,10 @@ class Recorder {
     if (goroutines_ && options_.threads && !offcpu_)
       Note("--threads is of threads: goroutines are not kept apart");
     for (const std::string& event : events_) {
-      Say(fmt::format("recording {} ({}) of {}{}{}", event,
-                      event == "offcpu" ? "where threads block" : "where goroutines wait",
-                      TargetText(), why_.empty() ? "" : ", " + why_ + ",", DurationWords()));
+      Say(fmt::format("recording {} ({}) of {}{}{}", event, MeaningOf(event), TargetText(),
+                      why_.empty() ? "" : ", " + why_ + ",", DurationWords()));
     }
     return absl::OkStatus();
-  }
-
-  std::vector<int> ProgramFds() const {
-    std::vector<int> programs = offcpu_ ? offcpu_->ProgramFds() : std::vector<int>();
-    if (goroutines_) {
-      for (const int fd : goroutines_->ProgramFds()) programs.push_back(fd);
-    }
-    return programs;
   }
 
   // Where none of them can be read and the user named no event, their threads are recorded.
@@ -280,32 +285,47 @@ class Recorder {
     return absl::OkStatus();
   }
 
-  absl::Status AttachToThreads() {
+  // The targets in the kernel programs' words.
+  struct KernelTargets {
+    target_mode mode = TARGET_SET;
+    std::vector<uint32_t> tgids;
+  };
+  absl::StatusOr<KernelTargets> FindKernelTargets() {
     auto pids = PidNamespace::Own();
     if (!pids.ok()) return ExplainLoadFailure(pids.status());
     pids_ = *std::move(pids);
-
-    OffCpuOptions collector;
+    KernelTargets found;
     for (const Target& target : targets_.processes) {
       const auto tgid = pids_.ToKernel(target.pid);
       if (!tgid) {
         return TargetError(fmt::format("no process {}", target.pid),
                            "it ended just now; find it: pgrep -a NAME");
       }
-      collector.ledger.tgids.push_back(*tgid);
+      found.tgids.push_back(*tgid);
     }
-    collector.follow_children = options_.children;
-    collector.from_exec = child_ != nullptr;
-    if (options_.target.kind == TargetSelector::Kind::kComm)
-      collector.wanted_comm = options_.target.comm;
     const bool growing = options_.children || options_.target.kind == TargetSelector::Kind::kComm ||
                          options_.target.kind == TargetSelector::Kind::kCgroup;
-    collector.ledger.mode = TARGET_SET;
     if (options_.target.kind == TargetSelector::Kind::kAll) {
-      collector.ledger.mode = TARGET_ALL;
-    } else if (collector.ledger.tgids.size() == 1 && !growing) {
-      collector.ledger.mode = TARGET_ONE;
+      found.mode = TARGET_ALL;
+    } else if (found.tgids.size() == 1 && !growing) {
+      found.mode = TARGET_ONE;
     }
+    return found;
+  }
+
+  std::string WantedComm() const {
+    return options_.target.kind == TargetSelector::Kind::kComm ? options_.target.comm : "";
+  }
+
+  absl::Status AttachToThreads() {
+    auto targets = FindKernelTargets();
+    if (!targets.ok()) return targets.status();
+    OffCpuOptions collector;
+    collector.ledger.mode = targets->mode;
+    collector.ledger.tgids = targets->tgids;
+    collector.follow_children = options_.children;
+    collector.from_exec = child_ != nullptr;
+    collector.wanted_comm = WantedComm();
     collector.ledger.min_ns = options_.min_ns;
     collector.ledger.max_ns = options_.max_ns;
     collector.ledger.per_thread = options_.threads;
@@ -320,6 +340,51 @@ class Recorder {
       if (space && !space->go_problem.empty()) Say(GoProblem(*space));
     }
     return absl::OkStatus();
+  }
+
+  absl::Status AttachToConnections() {
+    auto targets = FindKernelTargets();
+    if (!targets.ok()) return targets.status();
+    TcpOptions collector;
+    collector.probe.mode = targets->mode;
+    collector.probe.tgids = targets->tgids;
+    collector.probe.own_tgid = pids_.ToKernel(getpid()).value_or(0);
+    collector.probe.stack_entries = options_.stacks;
+    collector.set_up = Records("tcp");
+    collector.retransmits = Records("retrans");
+    collector.per_thread = options_.threads;
+    collector.follow_children = options_.children;
+    collector.wanted_comm = WantedComm();
+    collector.min_ns = options_.min_ns;
+    collector.max_ns = options_.max_ns;
+    auto tcp = Tcp::Start(collector, &pids_, &modules_);
+    if (!tcp.ok()) return ExplainLoadFailure(tcp.status());
+    tcp_ = *std::move(tcp);
+    return absl::OkStatus();
+  }
+
+  std::vector<int> ProgramFds() const {
+    std::vector<int> fds;
+    if (offcpu_) fds = offcpu_->ProgramFds();
+    if (goroutines_) {
+      for (const int fd : goroutines_->ProgramFds()) fds.push_back(fd);
+    }
+    if (tcp_) {
+      for (const int fd : tcp_->ProgramFds()) fds.push_back(fd);
+    }
+    return fds;
+  }
+
+  std::vector<int> MapFds() const {
+    std::vector<int> fds;
+    if (offcpu_) fds = offcpu_->MapFds();
+    if (goroutines_) {
+      for (const int fd : goroutines_->MapFds()) fds.push_back(fd);
+    }
+    if (tcp_) {
+      for (const int fd : tcp_->MapFds()) fds.push_back(fd);
+    }
+    return fds;
   }
 
   std::string TargetText() const {
@@ -366,6 +431,9 @@ class Recorder {
   }
 
   bool Drain() {
+    if (tcp_) {
+      for (const ProcessChange& change : tcp_->Drain()) Follow(change);
+    }
     if (!offcpu_) return true;
     auto changes = offcpu_->Drain();
     if (!changes.ok()) {
@@ -379,9 +447,10 @@ class Recorder {
   void Follow(const ProcessChange& change) {
     const uint64_t after_ns = change.mono_ns > start_ns_ ? change.mono_ns - start_ns_ : 0;
     if (change.kind == ProcessChange::kExec) {
-      // Two collectors may both see it.
+      // Several collectors may see it.
       const size_t seen = ++execs_[{change.tgid, change.after}];
-      if (seen > 1 && offcpu_ && goroutines_) return;
+      const int collectors = (offcpu_ != nullptr) + (tcp_ != nullptr) + goroutines_.has_value();
+      if (seen > 1 && collectors > 1) return;
       if (child_ && !first_exec_ && change.tgid == static_cast<uint32_t>(child_->pid())) {
         first_exec_ = true;  // the exec that starts the command
         return;
@@ -412,8 +481,9 @@ class Recorder {
         Note(fmt::format("{} ({}) is not recorded: {}", Printable(target.comm), target.pid,
                          why.substr(0, why.find('\n'))));
       }
-      if (!offcpu_ || (in_census && options_.events.empty())) continue;
       const auto tgid = pids_.ToKernel(target.pid);
+      if (tgid && tcp_) tcp_->AddTarget(*tgid).IgnoreError();
+      if (!offcpu_ || (in_census && options_.events.empty())) continue;
       if (tgid) offcpu_->AddTarget(*tgid).IgnoreError();
     }
   }
@@ -446,6 +516,14 @@ class Recorder {
         failure_ = last.status();
       }
     }
+    if (tcp_) {
+      auto last = tcp_->Stop();
+      if (last.ok()) {
+        for (const ProcessChange& change : *last) Follow(change);
+      } else if (failure_.ok()) {
+        failure_ = last.status();
+      }
+    }
     NoteRunningCommand();
     Recording recording;
     recording.tool_version = ToolVersion();
@@ -458,15 +536,13 @@ class Recorder {
     const auto interrupted = [this] { return signals_.Count() > 1; };
     if (offcpu_ && absl::IsCancelled(offcpu_->Fill(&recording, interrupted))) return kExitAbandoned;
     if (goroutines_) goroutines_->Fill(&recording);
+    if (tcp_ && absl::IsCancelled(tcp_->Fill(&recording, interrupted))) return kExitAbandoned;
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
     cost_->SetPrograms(ProgramFds());  // of programs that came later too
-    std::vector<int> maps = offcpu_ ? offcpu_->MapFds() : std::vector<int>();
-    if (goroutines_) {
-      for (const int fd : goroutines_->MapFds()) maps.push_back(fd);
-    }
-    recording.cost = cost_->Measure(ClockNs(CLOCK_MONOTONIC), recording.duration_ns, maps,
+    recording.cost = cost_->Measure(ClockNs(CLOCK_MONOTONIC), recording.duration_ns, MapFds(),
                                     offcpu_ ? offcpu_->ring_bytes() : 0);
     offcpu_.reset();
+    tcp_.reset();
     goroutines_.reset();  // nothing of ours is attached from here on
 
     auto profile = MakeProfile(recording, options_.view);
@@ -542,6 +618,7 @@ class Recorder {
     uint64_t waits = 0, stacks = 0;
     std::string goroutines;
     if (offcpu_) waits += offcpu_->waits(), stacks += offcpu_->stacks();
+    if (tcp_) waits += tcp_->connections(), stacks += tcp_->stacks();
     if (goroutines_) {
       waits += goroutines_->waits(), stacks += goroutines_->stacks();
       goroutines = fmt::format("  {} goroutines", goroutines_->goroutines());
@@ -575,6 +652,7 @@ class Recorder {
   std::vector<Target> go_;                // whose goroutines are recorded
   std::unique_ptr<OffCpu> offcpu_;        // null: no threads are recorded
   std::optional<Goroutines> goroutines_;  // absent: no goroutines are
+  std::unique_ptr<Tcp> tcp_;              // null: no connections are
   uint64_t start_ns_ = 0;
   std::map<std::pair<uint32_t, std::string>, size_t> execs_;  // how often each was told
   std::optional<CostMeter> cost_;

@@ -68,8 +68,9 @@ std::string DoctorText(const DoctorReport& report) {
     text += fmt::format("\n{} ({})\n\n", process.pid, Printable(process.comm));
     text += RequirementsText(process.requirements);
   }
-  const std::string_view verdict =
-      CanRecord(report) ? "offcpu can be recorded here" : "offcpu cannot be recorded here";
+  const std::string_view verdict = CanRecord(report)
+                                       ? "offcpu, tcp and retrans can be recorded here"
+                                       : "offcpu, tcp and retrans cannot be recorded here";
   return text + fmt::format("\n{}\n", verdict);
 }
 

@@ -13,6 +13,7 @@
 
 #include "sched.skel.h"
 #include "userspace/collect/iterator.h"
+#include "userspace/collect/recorded_stacks.h"
 #include "userspace/collect/status.h"
 
 namespace stallscope {
@@ -162,10 +163,7 @@ std::optional<stack> Ledger::ReadStack(uint64_t id) const {
   stack value;
   if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.stacks), &id, &value))
     return std::nullopt;
-  value.count = std::min<uint8_t>(value.count, STACK_MAX_ADDRESSES);
-  value.goroutine_at = std::min(value.goroutine_at, value.count);
-  value.chain_at = std::min(value.chain_at, value.count);
-  value.steps = std::min<uint8_t>(value.steps, STACK_MAX_STEPS);
+  BoundStack(&value);
   return value;
 }
 
@@ -176,26 +174,11 @@ void Ledger::ForgetStacks(const std::vector<uint64_t>& ids) {
 
 void Ledger::SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout) {
   auto& s = *impl_->skeleton;
-  go_layout value = {};
-  if (layout) {
-    value.g_tls = layout->g_tls;
-    value.g_m = layout->g_m;
-    value.g_sched_sp = layout->g_sched_sp;
-    value.g_sched_bp = layout->g_sched_bp;
-    value.m_gsignal = layout->m_gsignal;
-    value.m_curg = layout->m_curg;
-    value.switch_start = layout->switch_start;
-    value.switch_end = layout->switch_end;
-  }
+  const go_layout value = RawGoLayout(layout);
   if (s.rodata->target_mode == TARGET_ONE) {
-    s.bss->one_go.enabled = 0;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    s.bss->one_go = value;
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    s.bss->one_go.enabled = layout.has_value();
+    PutGoLayout(value, &s.bss->one_go);
     return;
   }
-  value.enabled = layout.has_value();
   const int map = bpf_map__fd(s.maps.go_layouts);
   if (layout) {
     bpf_map_update_elem(map, &tgid, &value, BPF_ANY);

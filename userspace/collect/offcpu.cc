@@ -7,10 +7,9 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <set>
 
 #include "symbolizer/go_binary.h"
-#include "userspace/collect/walk_end.h"
+#include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
 #include "userspace/process/proc_files.h"
 #include "userspace/process/user_stack.h"
@@ -28,29 +27,6 @@ constexpr int kMostEventRounds = 8;
 template <typename T>
 std::string Bytes(const T& value) {
   return std::string(reinterpret_cast<const char*>(&value), sizeof(value));
-}
-
-WalkedStack Unpack(const stack& raw) {
-  WalkedStack walked;
-  if (raw.count == 0) return walked;
-  walked.addresses.assign(raw.addresses, raw.addresses + raw.count);
-  walked.leaf_word = (raw.flags & STACK_LEAF_WORD) && raw.chain_at == 2;
-  walked.steps = raw.chain_at == 1 + raw.steps ? raw.steps : 0;
-  walked.steps_check = raw.steps_check;
-  walked.goroutine_at = raw.goroutine_at;
-  walked.no_goroutine = raw.flags & STACK_GO_NO_G;
-  walked.end = EndOf(raw);
-  return walked;
-}
-
-Stack MarkerStack(std::string_view marker, StackEnd end) {
-  Stack stack;
-  stack.end = end;
-  Segment segment;
-  segment.kind = SegmentKind::kMarker;
-  segment.marker = std::string(marker);
-  stack.segments.push_back(std::move(segment));
-  return stack;
 }
 
 RawReason ReasonOf(const sample_key& key, uint32_t file_type) {
@@ -91,11 +67,6 @@ std::optional<int32_t> RestartedSyscall(const thread_record& thread, const LiveS
 }
 
 }  // namespace
-
-std::string GoProblem(const Space& space) {
-  return fmt::format("{}: goroutines below C code are not followed ({}, pid {})", space.go_problem,
-                     space.comm, space.pid);
-}
 
 absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& options,
                                                       PidNamespace* pids,
@@ -376,16 +347,7 @@ void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
   Space& space = spaces_.at(index);
   const WalkedStack& walked = walked_[id];
   if (!space.live) {
-    Stack stack;  // addresses of a program that is gone: kept, without names
-    stack.end = walked.end;
-    Segment segment;
-    segment.space = index;
-    for (size_t i = 0; i < walked.addresses.size(); ++i) {
-      if (i == 1 && walked.leaf_word) continue;
-      segment.addresses.push_back({walked.addresses[i], i > 0, i > 0});
-    }
-    if (!segment.addresses.empty()) stack.segments.push_back(std::move(segment));
-    user_stacks_[{index, id}] = std::move(stack);
+    user_stacks_[{index, id}] = UnjudgedStack(walked, index);
     return;
   }
   Stack stack = JudgeUserStack(walked, *space.live, index);
@@ -525,17 +487,8 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     recording->totals.push_back(totals);
   }
   AddLosses(recording);
-  for (SpaceIndex i = 0; i < spaces_.size(); ++i) {
-    const Space& from = spaces_.at(i);
-    AddressSpace space = from.live ? from.live->Describe() : AddressSpace();
-    space.tgid = from.pid ? from.pid : from.key.tgid;
-    space.start_boot_ns = from.key.start_boot_ns;
-    space.exec_id = from.key.exec_id;
-    space.comm = from.comm.empty() ? fmt::format("pid {}", space.tgid) : from.comm;
-    if (!from.go_problem.empty() && !from.previous) recording->notes.push_back(GoProblem(from));
-    recording->spaces.push_back(std::move(space));
-  }
-  return NameAddresses(recording, interrupted);
+  AddSpaces(spaces_, recording);
+  return NameAddresses(spaces_, 0, 0, recording, interrupted);
 }
 
 // Of a process that ended before the recording did: the waits from the recording's begin to that
@@ -560,46 +513,6 @@ void OffCpu::AddThreadsBlockedUntilTheEnd(Recording* recording) {
     hung.reason = ReasonOf(Restarted(sum.key), sum.value.file_type);
     for (uint64_t i = 0; i < sum.value.count; ++i) recording->hung.push_back(hung);
   }
-}
-
-absl::Status OffCpu::NameAddresses(Recording* recording, const std::function<bool()>& interrupted) {
-  std::set<NamedAddress> addresses;
-  bool any_kernel = false;
-  for (const Stack& stack : recording->stacks) {
-    for (const Segment& segment : stack.segments) {
-      any_kernel |= segment.kind == SegmentKind::kKernel;
-      for (const StackAddress& address : segment.addresses) {
-        addresses.insert({segment.space, address.value, address.is_return});
-      }
-    }
-  }
-  symbolizer::KernelSymbols kernel = symbolizer::KernelSymbols::Parse("");
-  if (any_kernel) {
-    if (auto text = ReadProcFile("/proc/kallsyms"); text.ok())
-      kernel = symbolizer::KernelSymbols::Parse(*text);
-    if (kernel.hidden()) {
-      std::string level = ReadProcFile("/proc/sys/kernel/kptr_restrict").value_or("?");
-      if (!level.empty() && level.back() == '\n') level.pop_back();
-      recording->notes.push_back(
-          fmt::format("kernel symbols are hidden (kptr_restrict={})", level));
-    }
-  }
-  size_t done = 0;
-  for (const NamedAddress& address : addresses) {
-    if (++done % 256 == 0 && interrupted && interrupted())
-      return absl::CancelledError("interrupted");
-    std::vector<symbolizer::Frame> frames;
-    if (address.space == kKernelSpace) {
-      if (auto frame = kernel.Lookup(address.is_return ? address.address - 1 : address.address)) {
-        frames.push_back(*std::move(frame));
-      }
-    } else if (const Space& space = spaces_.at(address.space); space.live) {
-      frames = space.live->Lookup(address.address, address.is_return);
-    }
-    if (!frames.empty())
-      recording->names.emplace_hint(recording->names.end(), address, std::move(frames));
-  }
-  return absl::OkStatus();
 }
 
 void OffCpu::AddLosses(Recording* recording) const {

@@ -17,7 +17,6 @@
 #include <vector>
 
 #include "symbolizer/module_cache.h"
-#include "symbolizer/text_tables.h"
 #include "userspace/collect/code_mappings.h"
 #include "userspace/collect/layout_windows.h"
 #include "userspace/collect/ledger.h"
@@ -40,9 +39,6 @@ struct OffCpuOptions {
   // that were for all of it.
   bool hung_at_end = false;
 };
-
-// What is off for a Go program whose layout is not known, and why, in one line.
-std::string GoProblem(const Space& space);
 
 class OffCpu {
  public:
@@ -111,7 +107,6 @@ class OffCpu {
   std::optional<ProcessChange> TakeProcessEvent(const process_event& event, bool stale,
                                                 bool reborn);
   uint32_t InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording);
-  absl::Status NameAddresses(Recording* recording, const std::function<bool()>& interrupted);
   // The key of a wait that began before the recording, with the number that its system call began
   // with.
   sample_key Restarted(sample_key key) const;

@@ -17,6 +17,7 @@
 #include <charconv>
 #include <utility>
 
+#include "userspace/collect/tracepoint.h"
 #include "userspace/process/proc_files.h"
 
 namespace stallscope {
@@ -354,6 +355,23 @@ Requirement Statistics(const BpfFacts& bpf) {
           "run as root (CAP_SYS_ADMIN), or sudo sysctl kernel.bpf_stats_enabled=1"};
 }
 
+Requirement SyscallTracepoints(const BpfFacts& bpf) {
+  const std::string name = "system call tracepoints";
+  if (bpf.syscall_tracepoints == 0) return Ok(name, "tracefs can be opened");
+  return {name, RequirementState::kDegraded,
+          fmt::format("no tracefs: {}", strerror(bpf.syscall_tracepoints)),
+          "tcp and retrans: a program at the end of every system call of the machine",
+          "run as root, or mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing"};
+}
+
+// 0, or the errno.
+int ProbeSyscallTracepoints() {
+  const auto tracefs = OpenTracefs();
+  if (!tracefs.ok()) return errno ? errno : ENOENT;
+  close(*tracefs);
+  return 0;
+}
+
 // "6.1.0-50" is newer than or equal to 5.11.
 bool KernelAtLeast(const std::string& release, unsigned wanted_major, unsigned wanted_minor) {
   unsigned major = 0, minor = 0;
@@ -419,6 +437,7 @@ BpfFacts ProbeBpf() {
                                    Call(BPF_FUNC_task_pt_regs), Move(BPF_REG_0, 0), Exit()});
   }
   facts.statistics = Fd(bpf_enable_stats(BPF_STATS_RUN_TIME)).error();
+  facts.syscall_tracepoints = ProbeSyscallTracepoints();
   libbpf_set_print(print);
   return facts;
 }
@@ -445,6 +464,7 @@ std::vector<Requirement> CheckRequirements(const MachineFacts& machine, const Bp
           KernelSymbols(machine),
           PidNamespaceFact(machine),
           Statistics(bpf),
+          SyscallTracepoints(bpf),
           LockedMemory(machine)};
 }
 

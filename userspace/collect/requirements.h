@@ -41,12 +41,13 @@ MachineFacts ReadMachineFacts(const MachinePaths& paths = {});
 
 // What the kernel answers when asked: 0, or the errno of the refusal.
 struct BpfFacts {
-  int map = 0;           // a map can be made
-  int program = 0;       // a program can be loaded
-  int tp_btf = 0;        // a program on the sched_switch tracepoint with typed arguments
-  int task_storage = 0;  // such a program may keep a value in each thread (kernel 5.11)
-  int user_stack = 0;    // such a program may read a thread's user registers (kernel 5.15)
-  int statistics = 0;    // the CPU time of programs can be measured
+  int map = 0;                  // a map can be made
+  int program = 0;              // a program can be loaded
+  int tp_btf = 0;               // a program on the sched_switch tracepoint with typed arguments
+  int task_storage = 0;         // such a program may keep a value in each thread (kernel 5.11)
+  int user_stack = 0;           // such a program may read a thread's user registers (kernel 5.15)
+  int statistics = 0;           // the CPU time of programs can be measured
+  int syscall_tracepoints = 0;  // single system calls can be traced: tracefs can be opened
 };
 
 BpfFacts ProbeBpf();

@@ -354,7 +354,7 @@ class Builder {
   uint32_t Reason(uint32_t stack, const RawReason& raw) {
     if (!raw.words.empty()) {
       const bool peer = options_.peers && !raw.peer.empty();
-      return reasons_.Intern(peer ? fmt::format("{} {}", raw.words, raw.peer) : raw.words);
+      return reasons_.Intern(peer ? WithPeer(raw.words, raw.peer) : raw.words);
     }
     const Evidence evidence = stacks_[stack].evidence;
     auto [it, added] =
@@ -368,6 +368,7 @@ class Builder {
     Labels labels;
     labels.pid = Pid(sample.space);
     labels.own = OwnLabels(sample.labels);
+    if (IsUnfinished(sample.reason.words)) labels.own["open"] = "true";
     // A goroutine that waits has no thread.
     if (recording_.per_thread && (sample.reason.words.empty() || sample.tid != 0)) {
       labels.has_thread = true;

@@ -215,6 +215,36 @@ std::string SyscallReason(int32_t number, std::optional<std::string_view> name, 
   return fmt::format("syscall {}", *name);
 }
 
+constexpr std::string_view kUnfinished = " (unfinished)";
+
+// Numbers of include/uapi/asm-generic/errno.h: of the recording's machine, which is Linux.
+std::string ErrorWord(int32_t error) {
+  switch (error) {
+    case 0:
+      return "abandoned";
+    case 99:  // EADDRNOTAVAIL: no local address, or no port left
+      return "no address";
+    case 1:    // EPERM
+    case 13:   // EACCES
+    case 92:   // ENOPROTOOPT
+    case 100:  // ENETDOWN
+    case 101:  // ENETUNREACH
+    case 112:  // EHOSTDOWN
+    case 113:  // EHOSTUNREACH
+      return "unreachable";
+    case 32:   // EPIPE: reset after the other side had closed
+    case 103:  // ECONNABORTED
+    case 104:  // ECONNRESET
+      return "reset";
+    case 110:
+      return "timed out";
+    case 111:
+      return "refused";
+    default:
+      return fmt::format("error {}", error);
+  }
+}
+
 }  // namespace
 
 Evidence UserEvidence(std::string_view name) {
@@ -280,6 +310,24 @@ std::string_view SyscallMachine() {
 #else
 #error "Which machine's system calls are these?"
 #endif
+}
+
+std::string ConnectFailure(int32_t error) { return fmt::format("connect {}", ErrorWord(error)); }
+
+std::string AcceptFailure(int32_t error) {
+  return fmt::format("accept queue {}", ErrorWord(error));
+}
+
+std::string Unfinished(std::string_view words) { return fmt::format("{}{}", words, kUnfinished); }
+
+bool IsUnfinished(std::string_view words) { return words.ends_with(kUnfinished); }
+
+std::string WithPeer(std::string_view words, std::string_view peer) {
+  const size_t space = words.find(' ');
+  const std::string_view first = words.substr(0, space);
+  if (space == std::string_view::npos || (first != "connect" && first != "retransmit"))
+    return fmt::format("{} {}", words, peer);
+  return fmt::format("{} {}{}", first, peer, words.substr(space));
 }
 
 bool IsGoSchedulerReason(std::string_view reason) {

@@ -41,6 +41,21 @@ std::optional<std::string_view> SyscallName(int32_t number);
 // The machine of SyscallName(), as uname(2) writes it: "x86_64", "aarch64".
 std::string_view SyscallMachine();
 
+// The words of a connection that failed, from Linux's errno: "connect refused", "connect timed
+// out". 0: its program closed the socket while it was trying, "connect abandoned".
+std::string ConnectFailure(int32_t error);
+// Of a connection that ended before anybody accepted it: "accept queue reset".
+std::string AcceptFailure(int32_t error);
+
+// The words of an event that was still in flight at the end, or already at the start: "connect
+// (unfinished)".
+std::string Unfinished(std::string_view words);
+bool IsUnfinished(std::string_view words);
+
+// The words of a reason with the peer in them: "IO wait 10.0.0.5:443"; those of an event have it
+// after their first word: "connect 10.0.0.5:443 refused".
+std::string WithPeer(std::string_view words, std::string_view peer);
+
 // Whether `reason` names a thread of the Go scheduler itself: "idle M", "netpoll", "sysmon",
 // "runtime lock".
 bool IsGoSchedulerReason(std::string_view reason);

@@ -391,6 +391,12 @@ class Screen {
   std::string text_;
 };
 
+// What the sums of an event are counted in.
+std::string_view SampleOf(std::string_view event) {
+  if (event == "tcp") return "connection";
+  return event == "retrans" ? "path" : "wait";
+}
+
 void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen) {
   const std::string target = ShowTarget(profile.target);
   const std::string duration = ShowDuration(profile.duration_ns);
@@ -404,7 +410,7 @@ void PrintEvents(const Profile& profile, const Summary& summary, Screen& screen)
       never_ran = fmt::format("; {} of it never ran", ShowDuration(event.never_ran_time_ns));
     }
     screen.WrappedLine(event.name,
-                       {fmt::format("{} in {}", value, Counted(event.count, "wait")),
+                       {fmt::format("{} in {}", value, Counted(event.count, SampleOf(event.name))),
                         fmt::format("{}{}", Counted(event.stacks, "stack"), never_ran)});
     screen.WrappedLine(event.name, Parts("by " + event.mechanism));
   }
@@ -531,7 +537,10 @@ double LossShare(const Loss& loss, const Summary& summary) {
 }
 
 // What one sample of an event is called.
-std::string_view NounOf(std::string_view event) { return event == "offcpu" ? "switches" : event; }
+std::string_view NounOf(std::string_view event) {
+  if (event == "offcpu") return "switches";
+  return event == "tcp" || event == "retrans" ? "connections" : event;
+}
 
 void PrintLoss(const Loss& loss, double share, Screen& screen) {
   std::string what = fmt::format("{}", Counted(loss.count, "wait"));

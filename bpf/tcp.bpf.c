@@ -1,0 +1,702 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * One row a connection, kept in the kernel from its first sight to its end: who opened it and on which stack, when it
+ * was established or why not, and the socket's own totals. A connection is charged to the code that opened it (or that
+ * accepted it), whatever task an interrupt stood on when a segment was sent again.
+ *
+ *   CLOSE -> SYN_SENT, CLOSE -> LISTEN   in the caller's context: a row, with its stack
+ *   SYN_RECV -> ESTABLISHED              on a port that a target listens on: a row that waits in the accept queue
+ *   accept() returns                     it is the acceptor's from here on
+ *   -> CLOSE                             the last totals, and sk_err
+ *   tcp_destroy_sock                     the row goes through the ring, without a wake-up
+ *
+ * Why a connect failed is the first that is known of: sk_err at -> CLOSE, connect()'s return, SO_ERROR as the program
+ * read it. A failure before SYN_SENT (no route) shows in connect()'s return alone.
+ *
+ * The programs on one tracepoint are two because the kernel passes over a program that is still running on the CPU: the
+ * one that walks stacks, in a task's context, may be interrupted by a segment that arrives; the other is short.
+ */
+#include "kernel_types.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "go_layouts.h"
+#include "target.h"
+#include "task.h"
+#include "walk.h"
+#include "wire.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* include/net/tcp_states.h, include/linux/socket.h, asm-generic/errno.h: all of them are of the kernel's interface. */
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_SENT 2
+#define TCP_SYN_RECV 3
+#define TCP_CLOSE 7
+#define TCP_LISTEN 10
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define IPPROTO_TCP 6
+#define IPPROTO_MPTCP 262
+#define SOL_SOCKET 1
+#define SO_ERROR 4
+#define EPERM 1
+#define EACCES 13
+#define ENOPROTOOPT 92
+#define EADDRNOTAVAIL 99
+#define ENETDOWN 100
+#define ENETUNREACH 101
+#define ECONNABORTED 103
+#define ECONNRESET 104
+#define ETIMEDOUT 110
+#define ECONNREFUSED 111
+#define EHOSTDOWN 112
+#define EHOSTUNREACH 113
+
+/* --- maps -------------------------------------------------------------------------------------------------------- */
+
+/* By the address of the sock, until it is destroyed. Most programs have few: memory is taken as it is needed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, struct tcp_row);
+} rows SEC(".maps");
+
+struct listener_key {
+	u32 netns;
+	u32 port;
+};
+
+/* Several may listen on one port, on other addresses or with SO_REUSEPORT; the newest stands for all. */
+struct listener {
+	u64 sock;
+	u32 count;
+	u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct listener_key);
+	__type(value, struct listener);
+} listeners SEC(".maps");
+
+/* The stacks that user space has been told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, u64);
+	__type(value, u8);
+} known_stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4 << 20);
+} events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TCP_COUNTERS);
+	__type(key, u32);
+	__type(value, u64);
+} counters SEC(".maps");
+
+/* Where a stack is put together: a place for each program that walks, since each runs once at a time on a CPU. */
+enum walker { WALKER_OPENED = 0, WALKER_CONNECT, WALKER_ACCEPT, WALKER_ACCEPT4, WALKER_SYS_EXIT, WALKERS };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WALKERS);
+	__type(key, u32);
+	__type(value, struct walk);
+} scratch SEC(".maps");
+
+__u64 last_id = 0;
+const struct tcp_row empty_row = {};
+
+/* --- small parts ------------------------------------------------------------------------------------------------- */
+
+static __always_inline void count(u32 counter)
+{
+	u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+}
+
+/* The TCP socket that `sk` is, or begins with (MPTCP); NULL when it is none. */
+static __always_inline struct sock *tcp_of(struct sock *sk)
+{
+	u16 family, protocol;
+
+	if (!sk)
+		return NULL;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if ((family != AF_INET && family != AF_INET6) || BPF_CORE_READ(sk, sk_type) != SOCK_STREAM)
+		return NULL;
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	if (protocol == IPPROTO_MPTCP && bpf_core_type_exists(struct mptcp_sock)) {
+		sk = BPF_CORE_READ((struct mptcp_sock *)sk, first);
+		if (!sk)
+			return NULL;
+		protocol = BPF_CORE_READ(sk, sk_protocol);
+	}
+	return protocol == IPPROTO_TCP ? sk : NULL;
+}
+
+static __always_inline struct sock *tcp_of_file(struct file *file)
+{
+	struct socket *socket;
+
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return NULL;
+	socket = (struct socket *)BPF_CORE_READ(file, private_data);
+	return socket ? tcp_of(BPF_CORE_READ(socket, sk)) : NULL;
+}
+
+static __always_inline bool is_tcp(const struct sock *sk)
+{
+	return sk->sk_protocol == IPPROTO_TCP && sk->sk_type == SOCK_STREAM;
+}
+
+static __always_inline struct tcp_row *row_of(const struct sock *sk)
+{
+	u64 key = (u64)sk;
+
+	return bpf_map_lookup_elem(&rows, &key);
+}
+
+static __always_inline void read_totals(const struct sock *sk, struct tcp_totals *totals)
+{
+	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
+
+	totals->retrans = BPF_CORE_READ(tcp, total_retrans);
+	totals->bytes_retrans = BPF_CORE_READ(tcp, bytes_retrans);
+	totals->data_segs_out = BPF_CORE_READ(tcp, data_segs_out);
+	totals->bytes_acked = BPF_CORE_READ(tcp, bytes_acked);
+	totals->bytes_received = BPF_CORE_READ(tcp, bytes_received);
+}
+
+static __always_inline void read_addresses(const struct sock *sk, struct tcp_row *row)
+{
+	const struct sock_common *common = &sk->__sk_common;
+
+	row->family = BPF_CORE_READ(common, skc_family);
+	row->local_port = BPF_CORE_READ(common, skc_num);
+	row->remote_port = __builtin_bswap16(BPF_CORE_READ(common, skc_dport));
+	row->netns = BPF_CORE_READ(common, skc_net.net, ns.inum);
+	if (row->family == AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr)) {
+		bpf_core_read(row->local, sizeof(row->local), &common->skc_v6_rcv_saddr);
+		bpf_core_read(row->remote, sizeof(row->remote), &common->skc_v6_daddr);
+	} else {
+		bpf_core_read(row->local, 4, &common->skc_rcv_saddr);
+		bpf_core_read(row->remote, 4, &common->skc_daddr);
+	}
+}
+
+/* --- stacks ------------------------------------------------------------------------------------------------------ */
+
+/* Tells user space a stack that the current process has not opened a connection on before. Returns its id. */
+static __always_inline u64 tell_stack(u64 hash, struct task_struct *task, struct stack *stack)
+{
+	/* Of this program alone: user space judges it by what is mapped there. */
+	struct space_key space = {};
+	struct tcp_stack_record *record;
+	u64 id;
+	u8 one = 1;
+
+	name_space(task, &space);
+	id = hash_to_id(hash_step(hash_step(hash, (u64)space.tgid << 32 | space.exec_id), space.start_boot_ns));
+	if (bpf_map_lookup_elem(&known_stacks, &id))
+		return id;
+	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	if (!record) {
+		count(TCP_STACK_RING_FULL);
+		return id;
+	}
+	if (bpf_map_update_elem(&known_stacks, &id, &one, BPF_ANY)) {
+		count(TCP_STACK_MAP_FULL);
+		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		return STACK_LOST;
+	}
+	record->kind = TCP_RECORD_STACK;
+	record->pad = 0;
+	record->space = space;
+	record->id = id;
+	bpf_probe_read_kernel(&record->stack, sizeof(record->stack), stack);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return id;
+}
+
+/*
+ * The walk is split into global functions, which the verifier looks at once by themselves. They take numbers only.
+ * `walker`: whose place to walk in.
+ */
+__noinline u32 begin_user_walk(u32 walker)
+{
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &walker);
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (walk)
+		begin_walk(regs->ip, regs->sp, regs->bp, task->thread.fsbase, go_layout_of(task->tgid), walk);
+	return 0;
+}
+
+__noinline u64 finish_user_walk(u32 walker)
+{
+	struct walk *walk = bpf_map_lookup_elem(&scratch, &walker);
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!walk)
+		return STACK_NONE;
+	return tell_stack(finish_walk(go_layout_of(task->tgid), walk), task, &walk->stack);
+}
+
+static __always_inline u64 walk_current(struct task_struct *task, u32 walker)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if ((task->flags & (PF_KTHREAD | PF_IO_WORKER)) || !regs->ip || regs->cs == USER_CODE_SEGMENT_32)
+		return STACK_NONE;
+	begin_user_walk(walker);
+	return finish_user_walk(walker);
+}
+
+/* --- rows -------------------------------------------------------------------------------------------------------- */
+
+static __always_inline void emit_row(struct tcp_row *row)
+{
+	struct tcp_row_record *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+
+	if (!record) {
+		count(TCP_RING_FULL);
+		return;
+	}
+	record->kind = TCP_RECORD_ROW;
+	record->pad = 0;
+	record->row = *row;
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* A new row for a socket; a row that it has already ends. NULL when there is no room. */
+static __always_inline struct tcp_row *begin_row(const struct sock *sk, u64 now, u32 role)
+{
+	u64 key = (u64)sk;
+	struct tcp_row *row = bpf_map_lookup_elem(&rows, &key);
+
+	if (row)
+		emit_row(row);
+	if (bpf_map_update_elem(&rows, &key, &empty_row, BPF_ANY) || !(row = bpf_map_lookup_elem(&rows, &key))) {
+		count(TCP_ROW_MAP_FULL);
+		return NULL;
+	}
+	count(TCP_ROWS);
+	row->id = __sync_fetch_and_add(&last_id, 1) + 1;
+	row->role = role;
+	row->open_ns = now;
+	read_addresses(sk, row);
+	read_totals(sk, &row->baseline);
+	row->last = row->baseline;
+	return row;
+}
+
+/* Whose it is: the current task's. */
+static __always_inline void name_owner(struct task_struct *task, struct tcp_row *row)
+{
+	name_space(task, &row->space);
+	row->tid = task->pid;
+	__builtin_memcpy(row->comm, task->comm, sizeof(row->comm));
+}
+
+static __always_inline void add_listener(const struct tcp_row *row, u64 sock)
+{
+	struct listener_key key = {.netns = row->netns, .port = row->local_port};
+	struct listener *known = bpf_map_lookup_elem(&listeners, &key), one = {.sock = sock, .count = 1};
+
+	if (known) {
+		__sync_fetch_and_add(&known->count, 1);
+		known->sock = sock;
+	} else if (bpf_map_update_elem(&listeners, &key, &one, BPF_NOEXIST)) {
+		count(TCP_LISTENER_MAP_FULL);
+	}
+}
+
+static __always_inline void remove_listener(const struct tcp_row *row)
+{
+	struct listener_key key = {.netns = row->netns, .port = row->local_port};
+	struct listener *known = bpf_map_lookup_elem(&listeners, &key);
+
+	if (known && __sync_fetch_and_add(&known->count, -1) <= 1)
+		bpf_map_delete_elem(&listeners, &key);
+}
+
+static __always_inline void close_row(const struct sock *sk, struct tcp_row *row)
+{
+	if (row->closed_ns)
+		return;
+	row->closed_ns = bpf_ktime_get_ns();
+	if (!row->error)
+		row->error = BPF_CORE_READ(sk, sk_err);
+	read_totals(sk, &row->last);
+	if (row->role == TCP_ROLE_LISTENER)
+		remove_listener(row);
+}
+
+/* --- states ------------------------------------------------------------------------------------------------------ */
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_opened, const struct sock *sk, const int oldstate, const int newstate)
+{
+	struct task_struct *task;
+	struct tcp_row *row;
+
+	if (oldstate != TCP_CLOSE || (newstate != TCP_SYN_SENT && newstate != TCP_LISTEN))
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (!is_target(task->tgid) || !is_tcp(sk))
+		return 0;
+	row = begin_row(sk, bpf_ktime_get_ns(), newstate == TCP_LISTEN ? TCP_ROLE_LISTENER : TCP_ROLE_OPENED);
+	if (!row)
+		return 0;
+	name_owner(task, row);
+	if (newstate == TCP_LISTEN)
+		add_listener(row, (u64)sk);
+	row->stack = walk_current(task, WALKER_OPENED);
+	return 0;
+}
+
+/* A connection to a port that a target listens on. Nobody has it yet: it is its listener's. */
+static __always_inline void child_established(const struct sock *sk)
+{
+	struct listener_key key = {
+		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.port = sk->__sk_common.skc_num,
+	};
+	struct listener *listener = bpf_map_lookup_elem(&listeners, &key);
+	struct tcp_row *row, *parent;
+	u64 parent_key, now;
+
+	if (!listener)
+		return;
+	now = bpf_ktime_get_ns();
+	row = begin_row(sk, now, TCP_ROLE_ACCEPTED);
+	if (!row)
+		return;
+	row->flags = TCP_IN_QUEUE;
+	row->established_ns = now;
+	parent_key = listener->sock;
+	parent = bpf_map_lookup_elem(&rows, &parent_key);
+	if (!parent)
+		return;
+	row->space = parent->space;
+	row->stack = parent->stack;
+	row->tid = parent->tid;
+	__builtin_memcpy(row->comm, parent->comm, sizeof(row->comm));
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(tcp_changed, const struct sock *sk, const int oldstate, const int newstate)
+{
+	struct tcp_row *row;
+
+	if (newstate != TCP_CLOSE && newstate != TCP_ESTABLISHED)
+		return 0;
+	if (!is_tcp(sk))
+		return 0;
+	row = row_of(sk);
+	if (newstate == TCP_CLOSE) {
+		if (row)
+			close_row(sk, row);
+	} else if (row && row->role == TCP_ROLE_OPENED) {
+		if (!row->established_ns) {
+			row->established_ns = bpf_ktime_get_ns();
+			row->established_retrans = BPF_CORE_READ((const struct tcp_sock *)sk, total_retrans);
+			row->local_port = sk->__sk_common.skc_num;
+		}
+	} else if (!row && oldstate == TCP_SYN_RECV) {
+		child_established(sk);
+	}
+	return 0;
+}
+
+SEC("tp_btf/tcp_destroy_sock")
+int BPF_PROG(tcp_destroyed, struct sock *sk)
+{
+	struct tcp_row *row = row_of(sk);
+	u64 key = (u64)sk;
+
+	if (!row)
+		return 0;
+	close_row(sk, row);
+	emit_row(row);
+	bpf_map_delete_elem(&rows, &key);
+	return 0;
+}
+
+/* The kernel counts these before there is a connection: they are the listener's. */
+SEC("tp_btf/tcp_retransmit_synack")
+int BPF_PROG(tcp_synack_again, const struct sock *sk, const struct request_sock *request)
+{
+	struct tcp_row *row = row_of(sk);
+
+	if (row && row->role == TCP_ROLE_LISTENER)
+		__sync_fetch_and_add(&row->synack_retrans, 1);
+	return 0;
+}
+
+/* --- system calls ------------------------------------------------------------------------------------------------ */
+
+/* Errors of connect() that say that the connection failed, and not that it goes on or was asked for wrongly. */
+static __always_inline bool is_failure(s32 error)
+{
+	switch (error) {
+	case EPERM:
+	case EACCES:
+	case ENOPROTOOPT:
+	case EADDRNOTAVAIL:
+	case ENETDOWN:
+	case ENETUNREACH:
+	case ECONNABORTED:
+	case ECONNRESET:
+	case ETIMEDOUT:
+	case ECONNREFUSED:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+		return true;
+	}
+	return false;
+}
+
+/* A connect() that failed before the socket changed its state: all that is known of it is said here. */
+static __always_inline void emit_no_attempt(struct task_struct *task, struct pt_regs *regs, s32 error, u32 walker)
+{
+	struct {
+		u16 family, port;
+		u32 v4, v6[4];
+	} address = {}; /* sockaddr_in and sockaddr_in6; sin6_flowinfo lies where sin_addr does */
+	u64 stack = walk_current(task, walker);
+	struct tcp_row_record *record;
+	struct tcp_row *row;
+
+	if (bpf_probe_read_user(&address, sizeof(address), (void *)regs->si))
+		bpf_probe_read_user(&address, 8, (void *)regs->si);
+	if (address.family != AF_INET && address.family != AF_INET6)
+		return;
+	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	if (!record) {
+		count(TCP_RING_FULL);
+		return;
+	}
+	count(TCP_ROWS);
+	record->kind = TCP_RECORD_ROW;
+	record->pad = 0;
+	row = &record->row;
+	*row = empty_row;
+	row->id = __sync_fetch_and_add(&last_id, 1) + 1;
+	row->role = TCP_ROLE_OPENED;
+	row->flags = TCP_NO_ATTEMPT;
+	row->error = error;
+	row->stack = stack;
+	row->open_ns = row->closed_ns = bpf_ktime_get_ns();
+	name_owner(task, row);
+	row->family = address.family;
+	row->remote_port = __builtin_bswap16(address.port);
+	if (address.family == AF_INET)
+		__builtin_memcpy(row->remote, &address.v4, 4);
+	else
+		__builtin_memcpy(row->remote, address.v6, 16);
+	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline int on_connect(struct task_struct *task, struct pt_regs *regs, s64 ret, u32 walker)
+{
+	struct tcp_row *row;
+	struct sock *sk;
+
+	if (ret >= 0 || !is_failure(-ret) || !is_target(task->tgid))
+		return 0;
+	sk = tcp_of_file(task_file(task, regs->di));
+	if (!sk)
+		return 0;
+	row = row_of(sk);
+	if (row && row->role == TCP_ROLE_OPENED) {
+		if (row->established_ns || row->error == -ret)
+			return 0;
+		if (!row->error) {
+			row->error = -ret;
+			return 0;
+		}
+		/* An earlier attempt on this socket failed for another reason; this one did not come as far. */
+	}
+	emit_no_attempt(task, regs, -ret, walker);
+	return 0;
+}
+
+static __always_inline int on_getsockopt(struct task_struct *task, struct pt_regs *regs, s64 ret)
+{
+	struct tcp_row *row;
+	struct sock *sk;
+	s32 error = 0;
+
+	if (ret || (u32)regs->si != SOL_SOCKET || (u32)regs->dx != SO_ERROR || !is_target(task->tgid))
+		return 0;
+	sk = tcp_of_file(task_file(task, regs->di));
+	if (!sk)
+		return 0;
+	row = row_of(sk);
+	if (!row || row->role != TCP_ROLE_OPENED || row->established_ns || row->error)
+		return 0;
+	if (!bpf_probe_read_user(&error, sizeof(error), (void *)regs->r10) && error > 0)
+		row->error = error;
+	return 0;
+}
+
+static __always_inline int on_accept(struct task_struct *task, s64 fd, u32 walker)
+{
+	struct tcp_row *row;
+	struct sock *sk;
+	u64 key;
+
+	if (fd < 0)
+		return 0;
+	sk = tcp_of_file(task_file(task, fd));
+	if (!sk)
+		return 0;
+	row = row_of(sk);
+	if (!is_target(task->tgid)) {
+		/* The listener is a target's, its connection is not. */
+		key = (u64)sk;
+		if (row && (row->flags & TCP_IN_QUEUE))
+			bpf_map_delete_elem(&rows, &key);
+		return 0;
+	}
+	if (!row) {
+		row = begin_row(sk, bpf_ktime_get_ns(), TCP_ROLE_ACCEPTED);
+		if (!row)
+			return 0;
+		row->flags = TCP_START_UNKNOWN;
+	}
+	row->accepted_ns = bpf_ktime_get_ns();
+	row->flags &= ~TCP_IN_QUEUE;
+	name_owner(task, row);
+	row->stack = walk_current(task, walker);
+	return 0;
+}
+
+struct sys_exit_context {
+	u64 common;
+	s32 nr;
+	s64 ret;
+};
+
+#define CURRENT_REGS(task) ((struct pt_regs *)bpf_task_pt_regs(task))
+
+SEC("tracepoint/syscalls/sys_exit_connect")
+int exit_connect(struct sys_exit_context *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return on_connect(task, CURRENT_REGS(task), ctx->ret, WALKER_CONNECT);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept")
+int exit_accept(struct sys_exit_context *ctx)
+{
+	return on_accept(bpf_get_current_task_btf(), ctx->ret, WALKER_ACCEPT);
+}
+
+SEC("tracepoint/syscalls/sys_exit_accept4")
+int exit_accept4(struct sys_exit_context *ctx)
+{
+	return on_accept(bpf_get_current_task_btf(), ctx->ret, WALKER_ACCEPT4);
+}
+
+SEC("tracepoint/syscalls/sys_exit_getsockopt")
+int exit_getsockopt(struct sys_exit_context *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return on_getsockopt(task, CURRENT_REGS(task), ctx->ret);
+}
+
+/* All of them where the kernel does not let us have the four: it runs at the end of every system call of the machine. */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(exit_any, struct pt_regs *regs, long ret)
+{
+	struct task_struct *task;
+	u64 nr = regs->orig_ax; /* x86-64 numbers */
+
+	if (nr != 42 && nr != 43 && nr != 288 && nr != 55)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (bpf_core_field_exists(task->thread_info.status) && (task->thread_info.status & TS_COMPAT))
+		return 0;
+	if (nr == 42)
+		return on_connect(task, CURRENT_REGS(task), ret, WALKER_SYS_EXIT);
+	if (nr == 55)
+		return on_getsockopt(task, CURRENT_REGS(task), ret);
+	return on_accept(task, ret, WALKER_SYS_EXIT);
+}
+
+/* --- before and after -------------------------------------------------------------------------------------------- */
+
+/* The sockets that targets have when the recording begins, in all network namespaces. */
+SEC("iter/task_file")
+int find_sockets(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct tcp_row *row;
+	struct sock *sk;
+	u32 role = TCP_ROLE_UNKNOWN;
+	u8 state;
+
+	if (!task || !file || !is_target(task->tgid))
+		return 0;
+	sk = tcp_of_file(file);
+	if (!sk || row_of(sk))
+		return 0;
+	state = BPF_CORE_READ(sk, __sk_common.skc_state);
+	if (state == TCP_CLOSE)
+		return 0;
+	if (state == TCP_LISTEN)
+		role = TCP_ROLE_LISTENER;
+	else if (state == TCP_SYN_SENT)
+		role = TCP_ROLE_OPENED;
+	row = begin_row(sk, bpf_ktime_get_ns(), role);
+	if (!row)
+		return 0;
+	row->flags = TCP_BEFORE_ATTACH;
+	row->stack = STACK_MISSED;
+	name_owner(task, row);
+	if (role == TCP_ROLE_LISTENER)
+		add_listener(row, (u64)sk);
+	return 0;
+}
+
+/* The connections that are still there when it ends, with what they have come to. */
+SEC("iter/bpf_map_elem")
+int report_rows(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct tcp_row *row = ctx->value;
+	u64 *key = ctx->key;
+	struct tcp_totals totals;
+
+	if (!key || !row)
+		return 0;
+	/* A row that is there has its sock. */
+	if (!row->closed_ns) {
+		read_totals((struct sock *)*key, &totals);
+		row->last = totals;
+	}
+	bpf_seq_write(ctx->meta->seq, row, sizeof(*row));
+	return 0;
+}

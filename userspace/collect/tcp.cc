@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "userspace/collect/tcp.h"
+
+#include <absl/status/status.h>
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "userspace/collect/recorded_stacks.h"
+#include "userspace/process/clock.h"
+#include "userspace/process/proc_files.h"
+#include "userspace/process/user_stack.h"
+#include "userspace/process/wait_places.h"
+#include "userspace/profile/reason.h"
+
+namespace stallscope {
+namespace {
+
+// Each C library has some 2,000 places, the kernel's table of them 16,384.
+constexpr int kMostLibraries = 4;
+// A process that execs without end must not hold us up.
+constexpr int kMostRounds = 8;
+// Beyond so many samples, peers are not told apart.
+constexpr size_t kMostSums = 1 << 18;
+// Attempts that are kept until it is known whether they lost a race.
+constexpr size_t kMostGivenUp = 1 << 16;
+constexpr size_t kMostSucceeded = 64;  // of one process and port, the latest
+// Who wins a race ends the others at once, and they began not long before or after it.
+constexpr uint64_t kRaceEndNs = 100'000'000;
+constexpr uint64_t kRaceStartNs = 3'000'000'000;
+
+constexpr char kBeforeAttach[] = "opened before attach";
+
+std::array<uint8_t, 16> RemoteOf(const tcp_row& row) {
+  std::array<uint8_t, 16> remote;
+  memcpy(remote.data(), row.remote, remote.size());
+  return remote;
+}
+
+std::string AddressText(const tcp_row& row) {
+  char text[INET6_ADDRSTRLEN] = "?";
+  in6_addr address;
+  memcpy(&address, row.remote, sizeof(address));
+  if (row.family == AF_INET || IN6_IS_ADDR_V4MAPPED(&address)) {
+    const uint8_t* v4 = row.family == AF_INET ? row.remote : row.remote + 12;
+    inet_ntop(AF_INET, v4, text, sizeof(text));
+    return text;
+  }
+  inet_ntop(AF_INET6, &address, text, sizeof(text));
+  return fmt::format("[{}]", text);
+}
+
+// "10.0.0.5:443"; of an accepted connection the address alone: its port is of no meaning.
+std::string PeerText(const tcp_row& row) {
+  if (row.role == TCP_ROLE_LISTENER) return fmt::format(":{}", row.local_port);
+  if (row.role == TCP_ROLE_OPENED) return fmt::format("{}:{}", AddressText(row), row.remote_port);
+  return AddressText(row);
+}
+
+uint64_t Since(uint64_t from, uint64_t to) { return to > from ? to - from : 0; }
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tcp>> Tcp::Start(const TcpOptions& options, PidNamespace* pids,
+                                                symbolizer::ModuleCache* modules) {
+  std::unique_ptr<Tcp> self(new Tcp(pids, modules));
+  self->options_ = options;
+  for (const uint32_t tgid : options.probe.tgids) {
+    self->spaces_.ReadAhead(tgid);
+    const auto pid = pids->FromKernel(tgid);
+    const auto stat =
+        pid ? ReadProcessStat(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
+    if (stat.ok()) self->start_ticks_[tgid] = stat->start_ticks;
+  }
+  auto probe = TcpProbe::Load(options.probe);
+  if (!probe.ok()) return probe.status();
+  self->probe_ = *std::move(probe);
+
+  ProcessEventsOptions events;
+  events.mode = options.probe.mode;
+  events.own_tgid = options.probe.own_tgid;
+  events.tgid = options.probe.tgids.empty() ? 0 : options.probe.tgids[0];
+  events.follow_children = options.follow_children;
+  events.wanted_comm = options.wanted_comm;
+  events.targets_fd = self->probe_->targets_fd();
+  auto attached = ProcessEvents::Attach(events);
+  if (!attached.ok()) return attached.status();
+  self->events_ = *std::move(attached);
+
+  for (const uint32_t tgid : options.probe.tgids) {
+    if (const Space* space = self->spaces_.Current(tgid)) self->Teach(tgid, *space);
+  }
+  self->start_ns_ = ClockNs(CLOCK_MONOTONIC);
+  if (auto status = self->probe_->Attach(); !status.ok()) return status;
+  if (auto status = self->probe_->FindSockets(); !status.ok()) return status;
+  return self;
+}
+
+// --- What the walker has to know.
+
+void Tcp::Teach(uint32_t kernel_tgid, const Space& space) {
+  probe_->SetGoLayout(kernel_tgid, space.go);
+  if (!space.live || ++taught_ > kMostLibraries) return;
+  for (const WaitPlace& place : CLibraryWaitPlaces(*space.live))
+    TeachStep(place.address, place.is_return, *space.live);
+}
+
+void Tcp::TeachStep(uint64_t address, bool is_return, const LiveSpace& space) {
+  if (!taught_steps_.insert(address).second) return;
+  if (const auto step = FrameStepAt(address, is_return, space))
+    probe_->SetFrameStep(address, *step);
+}
+
+// The next walk that comes by gets as far by tables as this one got by other means.
+void Tcp::TeachSteps(const Stack& stack, const LiveSpace& space) {
+  for (const Segment& segment : stack.segments) {
+    if (segment.kind != SegmentKind::kUser) continue;
+    for (const StackAddress& address : segment.addresses) {
+      if (space.FactsAt(address.value, address.is_return).keeps_frame_pointer) return;
+      TeachStep(address.value, address.is_return, space);
+    }
+  }
+}
+
+SpaceIndex Tcp::FindSpace(const space_key& key) {
+  const size_t known = spaces_.size();
+  const SpaceIndex index = spaces_.Find(key);
+  // -a: a process that nobody has named.
+  if (spaces_.size() > known && options_.probe.mode == TARGET_ALL)
+    Teach(key.tgid, spaces_.at(index));
+  return index;
+}
+
+// --- Processes.
+
+std::vector<ProcessChange> Tcp::TakeProcessEvents() {
+  std::vector<ProcessChange> changes;
+  for (int round = 0; round < kMostRounds; ++round) {
+    const std::vector<process_event> batch = events_->Drain();
+    if (batch.empty()) break;
+    for (auto event = batch.begin(); event != batch.end(); ++event) {
+      const auto later = [&](uint32_t kind) {
+        return std::any_of(event + 1, batch.end(), [&](const process_event& other) {
+          return other.kind == kind && other.space.tgid == event->space.tgid;
+        });
+      };
+      const bool begins = event->kind == PROCESS_FORK ||
+                          (event->kind == PROCESS_EXEC && !options_.wanted_comm.empty());
+      if (begins) start_ticks_.erase(event->space.tgid);
+      if (IsForeign(event->space)) continue;
+      changes.push_back(TakeProcessEvent(*event, later(PROCESS_EXEC), later(PROCESS_FORK)));
+    }
+  }
+  return changes;
+}
+
+ProcessChange Tcp::TakeProcessEvent(const process_event& event, bool stale, bool reborn) {
+  ProcessChange change;
+  change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
+  change.mono_ns = event.time_ns;
+  const std::string comm(event.comm, strnlen(event.comm, sizeof(event.comm)));
+  if (event.kind == PROCESS_EXEC) {
+    const Space* before = spaces_.Current(event.space.tgid);
+    change.kind = ProcessChange::kExec;
+    change.before = before ? before->comm : "";
+    change.after = comm;
+    const SpaceIndex index = spaces_.Exec(event.space, comm, event.memory, stale);
+    taught_steps_.clear();  // another program may have other code at the same addresses
+    Teach(event.space.tgid, spaces_.at(index));
+  } else if (event.kind == PROCESS_FORK) {
+    change.kind = ProcessChange::kFork;
+    Space& child = spaces_.at(spaces_.Fork(event.space, event.parent_tgid));
+    child.comm = comm;
+    probe_->SetGoLayout(event.space.tgid, child.go);
+    if (options_.probe.mode == TARGET_SET)
+      probe_->AddTarget(event.space.tgid).IgnoreError();  // no room: counted by the kernel's side
+  } else {
+    change.kind = ProcessChange::kExit;
+    if (options_.probe.mode == TARGET_SET && !reborn) probe_->RemoveTarget(event.space.tgid);
+  }
+  return change;
+}
+
+// Not ours though its number is: another process after pid reuse.
+bool Tcp::IsForeign(const space_key& key) const {
+  if (options_.probe.mode == TARGET_ALL) return false;
+  const auto named = start_ticks_.find(key.tgid);
+  return named != start_ticks_.end() && !SameStart(named->second, key.start_boot_ns);
+}
+
+absl::Status Tcp::AddTarget(uint32_t kernel_tgid) {
+  if (spaces_.ReadAhead(kernel_tgid)) {
+    if (const Space* space = spaces_.Current(kernel_tgid)) Teach(kernel_tgid, *space);
+  }
+  if (auto status = probe_->AddTarget(kernel_tgid); !status.ok()) return status;
+  return probe_->FindSockets();
+}
+
+// --- Connections.
+
+std::vector<ProcessChange> Tcp::Drain() {
+  // The records first: an exec that comes after them is then known before their program is read.
+  const TcpProbe::Records records = probe_->Drain();
+  std::vector<ProcessChange> changes = TakeProcessEvents();
+  Take(records);
+  return changes;
+}
+
+absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
+  std::vector<ProcessChange> changes = Drain();
+  stop_ns_ = ClockNs(CLOCK_MONOTONIC);
+  // What ends between this reading and the last drain is in both: it is told by its id.
+  auto alive = probe_->Rows();
+  if (!alive.ok()) return alive.status();
+  probe_->Detach();
+  TcpProbe::Records rest = probe_->Drain();
+  absl::flat_hash_set<uint64_t> seen;
+  for (const tcp_row& row : *alive) seen.insert(row.id);
+  rest.rows.erase(std::remove_if(rest.rows.begin(), rest.rows.end(),
+                                 [&](const tcp_row& row) { return seen.contains(row.id); }),
+                  rest.rows.end());
+  for (ProcessChange& change : TakeProcessEvents()) changes.push_back(std::move(change));
+  events_->Detach();
+  Take(rest);
+  for (const tcp_row& row : *alive) TakeRow(row);
+  for (auto& [port, attempts] : given_up_) {
+    for (Attempt& attempt : attempts) BookGivenUp(std::move(attempt), false);
+  }
+  given_up_.clear();
+  return changes;
+}
+
+void Tcp::Take(const TcpProbe::Records& records) {
+  for (const tcp_stack_record& record : records.stacks) TakeStack(record);
+  for (const tcp_row& row : records.rows) TakeRow(row);
+  connections_ += records.rows.size();
+}
+
+// Judged now, while its process lives: the connection may outlive it.
+void Tcp::TakeStack(const tcp_stack_record& record) {
+  if (IsForeign(record.space)) return;
+  const SpaceIndex index = FindSpace(record.space);
+  Space& space = spaces_.at(index);
+  const WalkedStack walked = Unpack(record.stack);
+  if (!space.live) {
+    gone_.insert(index);
+    stacks_[record.id] = UnjudgedStack(walked, index);
+    return;
+  }
+  Stack stack = JudgeUserStack(walked, *space.live, index);
+  TeachSteps(stack, *space.live);
+  stacks_[record.id] = std::move(stack);
+}
+
+void Tcp::TakeRow(const tcp_row& row) {
+  if (row.space.tgid == 0) {
+    ++ownerless_;
+    return;
+  }
+  if (IsForeign(row.space)) return;
+  if (options_.set_up && row.role == TCP_ROLE_OPENED) TakeOpened(row);
+  if (options_.set_up && row.role == TCP_ROLE_ACCEPTED) TakeAccepted(row);
+  if (options_.retransmits) TakeRetransmits(row);
+}
+
+void Tcp::TakeOpened(const tcp_row& row) {
+  const bool in_flight_at_start = row.flags & TCP_BEFORE_ATTACH;
+  const auto key = [&](std::string words, bool unfinished) {
+    return KeyOf(kSetUp, row, unfinished ? Unfinished(words) : std::move(words));
+  };
+  if (row.established_ns) {
+    Succeeded(row);
+    BookSetUp(key("connect", in_flight_at_start), Since(row.open_ns, row.established_ns));
+  } else if (!row.closed_ns) {
+    BookSetUp(key("connect", true), Since(row.open_ns, stop_ns_));
+  } else if (row.flags & TCP_NO_ATTEMPT) {
+    BookSetUp(key(ConnectFailure(row.error), false), std::nullopt);
+  } else if (row.error) {
+    BookSetUp(key(ConnectFailure(row.error), in_flight_at_start),
+              Since(row.open_ns, row.closed_ns));
+  } else {
+    GivenUp(row, key("", false));
+  }
+}
+
+void Tcp::TakeAccepted(const tcp_row& row) {
+  if (row.flags & TCP_START_UNKNOWN) {
+    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), std::nullopt);
+  } else if (row.accepted_ns) {
+    BookSetUp(KeyOf(kSetUp, row, "accept queue"), Since(row.established_ns, row.accepted_ns));
+  } else if (!row.closed_ns) {
+    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), Since(row.established_ns, stop_ns_));
+  } else {
+    BookSetUp(KeyOf(kSetUp, row, AcceptFailure(row.error)),
+              Since(row.established_ns, row.closed_ns));
+  }
+}
+
+void Tcp::TakeRetransmits(const tcp_row& row) {
+  if (row.role == TCP_ROLE_LISTENER) {
+    BookRetransmits(row, "retransmit SYN-ACK", row.synack_retrans, 0);
+    return;
+  }
+  const uint64_t all = Since(row.baseline.retrans, row.last.retrans);
+  uint64_t syn = 0;
+  if (row.role == TCP_ROLE_OPENED)
+    syn = row.established_ns ? std::min(all, Since(row.baseline.retrans, row.established_retrans))
+                             : all;
+  BookRetransmits(row, "retransmit SYN", syn, 0);
+  BookRetransmits(row, "retransmit", all - syn,
+                  Since(row.baseline.bytes_retrans, row.last.bytes_retrans));
+}
+
+Tcp::SumKey Tcp::KeyOf(Event event, const tcp_row& row, std::string words) {
+  SumKey key(event, FindSpace(row.space), row.stack, std::move(words), PeerText(row), 0, "");
+  if (options_.per_thread) {
+    std::get<5>(key) = row.tid;
+    std::get<6>(key) = std::string(row.comm, strnlen(row.comm, sizeof(row.comm)));
+  }
+  if (sums_.size() >= kMostSums && !sums_.contains(key)) {
+    ++peers_not_kept_;
+    std::get<4>(key).clear();
+  }
+  return key;
+}
+
+void Tcp::BookSetUp(SumKey key, std::optional<uint64_t> time_ns) {
+  if (time_ns && (*time_ns < options_.min_ns || *time_ns > options_.max_ns)) {
+    Hidden& hidden = *time_ns < options_.min_ns ? below_min_ : above_max_;
+    ++hidden.count;
+    hidden.time_ns += *time_ns;
+    return;
+  }
+  Sum& sum = sums_[std::move(key)];
+  if (time_ns) sum.first = sum.first.value_or(0) + static_cast<int64_t>(*time_ns);
+  ++sum.second;
+}
+
+void Tcp::BookRetransmits(const tcp_row& row, std::string words, uint64_t segments,
+                          uint64_t bytes) {
+  if (segments == 0) return;
+  Sum& sum = sums_[KeyOf(kRetransmits, row, std::move(words))];
+  sum.first = sum.first.value_or(0) + static_cast<int64_t>(segments);
+  sum.second += static_cast<int64_t>(bytes);
+}
+
+// --- Races.
+
+namespace {
+
+// Whether the attempt that was given up ended because the other succeeded: another address of the
+// same service, tried at the same time.
+template <typename Attempt>
+bool LostTo(const Attempt& loser, const Attempt& winner) {
+  const uint64_t apart =
+      std::max(loser.open_ns, winner.open_ns) - std::min(loser.open_ns, winner.open_ns);
+  return loser.remote != winner.remote && apart <= kRaceStartNs && winner.end_ns >= loser.open_ns &&
+         winner.end_ns <= loser.end_ns && loser.end_ns - winner.end_ns <= kRaceEndNs;
+}
+
+}  // namespace
+
+void Tcp::Succeeded(const tcp_row& row) {
+  const PortOfProcess port(row.space.tgid, row.remote_port);
+  Attempt winner{row.open_ns, row.established_ns, RemoteOf(row), false, {}};
+  if (const auto found = given_up_.find(port); found != given_up_.end()) {
+    std::vector<Attempt>& losers = found->second;
+    const auto lost = std::stable_partition(
+        losers.begin(), losers.end(), [&](const Attempt& one) { return !LostTo(one, winner); });
+    given_up_count_ -= losers.end() - lost;
+    for (auto it = lost; it != losers.end(); ++it) BookGivenUp(std::move(*it), true);
+    losers.erase(lost, losers.end());
+  }
+  std::deque<Attempt>& latest = succeeded_[port];
+  latest.push_back(std::move(winner));
+  if (latest.size() > kMostSucceeded) latest.pop_front();
+}
+
+void Tcp::GivenUp(const tcp_row& row, SumKey key) {
+  const PortOfProcess port(row.space.tgid, row.remote_port);
+  const bool since_before = row.flags & TCP_BEFORE_ATTACH;
+  Attempt loser{row.open_ns, row.closed_ns, RemoteOf(row), since_before, std::move(key)};
+  bool lost = false;
+  if (const auto found = succeeded_.find(port); found != succeeded_.end()) {
+    lost = std::any_of(found->second.begin(), found->second.end(),
+                       [&](const Attempt& winner) { return LostTo(loser, winner); });
+  }
+  // The winner is told when its connection ends, which may be much later.
+  if (lost || given_up_count_ >= kMostGivenUp) {
+    BookGivenUp(std::move(loser), lost);
+    return;
+  }
+  ++given_up_count_;
+  given_up_[port].push_back(std::move(loser));
+}
+
+void Tcp::BookGivenUp(Attempt attempt, bool superseded) {
+  const std::string words = superseded ? "connect superseded" : ConnectFailure(0);
+  std::get<3>(attempt.key) = attempt.since_before ? Unfinished(words) : words;
+  BookSetUp(std::move(attempt.key), Since(attempt.open_ns, attempt.end_ns));
+}
+
+// --- The recording.
+
+absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interrupted) const {
+  const SpaceIndex base = recording->spaces.size();
+  const size_t first_stack = recording->stacks.size();
+  RecordedEvent events[2];
+  events[kSetUp].name = "tcp";
+  events[kSetUp].columns = {{"time", "ns"}, {"count", "count"}};
+  events[kRetransmits].name = "retrans";
+  events[kRetransmits].columns = {{"segments", "segments"}, {"bytes", "bytes"}};
+  std::map<Stack, uint32_t> index;
+  for (const auto& [key, sum] : sums_) {
+    const auto& [event, space, id, words, peer, tid, thread] = key;
+    Stack stack;
+    if (const auto found = stacks_.find(id); found != stacks_.end()) {
+      stack = found->second;
+    } else if (id == STACK_MISSED) {
+      stack = MarkerStack(kBeforeAttach, StackEnd::kNone);
+    } else if (id == STACK_NONE) {
+      stack.end = StackEnd::kNone;
+    } else {
+      stack = MarkerStack("stack lost", StackEnd::kLost);
+    }
+    for (Segment& segment : stack.segments) {
+      if (segment.kind != SegmentKind::kMarker) segment.space += base;
+    }
+    const auto [place, fresh] = index.try_emplace(stack, recording->stacks.size());
+    if (fresh) recording->stacks.push_back(std::move(stack));
+    Sample sample;
+    sample.space = base + space;
+    sample.stack = place->second;
+    sample.reason.words = words;
+    sample.reason.peer = peer;
+    if (options_.per_thread) {
+      sample.tid = pids_->FromKernel(tid).value_or(tid);
+      sample.thread_name = thread;
+    }
+    sample.values = {sum.first, sum.second};
+    events[event].samples.push_back(std::move(sample));
+  }
+  recording->per_thread |= options_.per_thread;
+  for (const Event event : {kSetUp, kRetransmits}) {
+    if (event == kSetUp ? !options_.set_up : !options_.retransmits) continue;
+    events[event].mechanism = probe_->mechanism();
+    recording->events.push_back(std::move(events[event]));
+  }
+  AddLosses(recording);
+  AddSpaces(spaces_, recording);
+  return NameAddresses(spaces_, base, first_stack, recording, interrupted);
+}
+
+void Tcp::AddLosses(Recording* recording) const {
+  const std::vector<uint64_t> counters = probe_->Counters();
+  const std::string event = options_.set_up ? "tcp" : "retrans";
+  const auto add = [&](std::string name, uint64_t count, std::string remedy, bool dropped) {
+    if (count == 0) return;
+    Loss loss;
+    loss.event = event;
+    loss.name = std::move(name);
+    loss.count = count;
+    loss.remedy = std::move(remedy);
+    loss.dropped = dropped;
+    recording->losses.push_back(std::move(loss));
+  };
+  const std::string more_stacks =
+      fmt::format("--stacks {}", uint64_t{options_.probe.stack_entries} * 4);
+  add("connection map full", counters[TCP_ROW_MAP_FULL], "", true);
+  add("ring of connections full", counters[TCP_RING_FULL], "", true);
+  add("changes of state missed", probe_->Missed(), "", true);
+  add("accept queue of an unknown listener", ownerless_, "", true);
+  add("stack map full", counters[TCP_STACK_MAP_FULL], more_stacks, false);
+  add("ring of stacks full", counters[TCP_STACK_RING_FULL], "", false);
+  add("listeners not followed", counters[TCP_LISTENER_MAP_FULL], "", false);
+  add("peers not told apart", peers_not_kept_, "", false);
+  add("process gone before it could be read", gone_.size(), "", false);
+  add("process events lost", events_->lost(), "", false);
+  for (auto [hidden, why] : {std::pair(below_min_, "--min"), std::pair(above_max_, "--max")}) {
+    if (hidden.count == 0) continue;
+    hidden.event = "tcp";
+    hidden.why = why;
+    recording->filtered.push_back(std::move(hidden));
+  }
+}
+
+std::vector<int> Tcp::ProgramFds() const {
+  std::vector<int> fds = probe_->ProgramFds();
+  for (const int fd : events_->ProgramFds()) fds.push_back(fd);
+  return fds;
+}
+
+std::vector<int> Tcp::MapFds() const {
+  std::vector<int> fds = probe_->MapFds();
+  for (const int fd : events_->MapFds()) fds.push_back(fd);
+  return fds;
+}
+
+}  // namespace stallscope

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The collector of `tcp` and `retrans`: connections, each charged to the stack that opened or
+// accepted it, as two events of a Recording.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
+#include <absl/status/statusor.h>
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "symbolizer/module_cache.h"
+#include "userspace/collect/pid_namespace.h"
+#include "userspace/collect/process_change.h"
+#include "userspace/collect/process_events.h"
+#include "userspace/collect/space_table.h"
+#include "userspace/collect/tcp_probe.h"
+#include "userspace/profile/recording.h"
+
+namespace stallscope {
+
+struct TcpOptions {
+  TcpProbeOptions probe;
+  bool set_up = false;       // -e tcp
+  bool retransmits = false;  // -e retrans
+  bool per_thread = false;
+  bool follow_children = false;
+  std::string wanted_comm;  // --comm: processes that take this name later are targets too
+  uint64_t min_ns = 0, max_ns = ~0ull;  // of the time to connect, or to be accepted
+};
+
+class Tcp {
+ public:
+  // Loads, attaches and starts recording. `pids` and `modules` outlive the collector.
+  static absl::StatusOr<std::unique_ptr<Tcp>> Start(const TcpOptions& options, PidNamespace* pids,
+                                                    symbolizer::ModuleCache* modules);
+
+  // Takes what has come since the last call; to be called some times a second.
+  std::vector<ProcessChange> Drain();
+  // Ends the recording now and takes what is left. `Fill` may be called after it.
+  absl::StatusOr<std::vector<ProcessChange>> Stop();
+  // Adds the events, their stacks, spaces, names and losses. `interrupted` is asked now and then;
+  // when it says true, the call returns early with Cancelled.
+  absl::Status Fill(Recording* recording, const std::function<bool()>& interrupted) const;
+
+  // Adds a process to the targets (TARGET_SET). Kernel's number.
+  absl::Status AddTarget(uint32_t kernel_tgid);
+
+  uint64_t start_mono_ns() const { return start_ns_; }
+  uint64_t connections() const { return connections_; }  // that have ended so far
+  size_t stacks() const { return stacks_.size(); }
+  std::vector<int> ProgramFds() const;
+  std::vector<int> MapFds() const;
+
+ private:
+  enum Event : uint32_t { kSetUp = 0, kRetransmits = 1 };
+  // What makes connections one sample: event, space, stack id, words, peer, tid, thread name.
+  using SumKey =
+      std::tuple<uint32_t, SpaceIndex, uint64_t, std::string, std::string, uint32_t, std::string>;
+  struct Sum {
+    std::optional<int64_t> first;  // time, or segments
+    int64_t second = 0;            // count, or bytes
+  };
+  using Address = std::array<uint8_t, 16>;
+  // An attempt that a program gave up, or one that succeeded.
+  struct Attempt {
+    uint64_t open_ns = 0, end_ns = 0;  // end: closed, or established
+    Address remote = {};
+    bool since_before = false;  // it was in flight when the recording began
+    SumKey key;
+  };
+  using PortOfProcess = std::pair<uint32_t, uint16_t>;  // tgid, remote port
+
+  Tcp(PidNamespace* pids, symbolizer::ModuleCache* modules) : pids_(pids), spaces_(pids, modules) {}
+  void Teach(uint32_t kernel_tgid, const Space& space);
+  void TeachStep(uint64_t address, bool is_return, const LiveSpace& space);
+  void TeachSteps(const Stack& stack, const LiveSpace& space);
+  SpaceIndex FindSpace(const space_key& key);
+  std::vector<ProcessChange> TakeProcessEvents();
+  ProcessChange TakeProcessEvent(const process_event& event, bool stale, bool reborn);
+  bool IsForeign(const space_key& key) const;
+
+  void Take(const TcpProbe::Records& records);
+  void TakeStack(const tcp_stack_record& record);
+  void TakeRow(const tcp_row& row);
+  void TakeOpened(const tcp_row& row);
+  void TakeAccepted(const tcp_row& row);
+  void TakeRetransmits(const tcp_row& row);
+  SumKey KeyOf(Event event, const tcp_row& row, std::string words);
+  void BookSetUp(SumKey key, std::optional<uint64_t> time_ns);
+  void BookRetransmits(const tcp_row& row, std::string words, uint64_t segments, uint64_t bytes);
+  // Attempts that race each other (Happy Eyeballs): who loses is no failure.
+  void Succeeded(const tcp_row& row);
+  void GivenUp(const tcp_row& row, SumKey key);
+  void BookGivenUp(Attempt attempt, bool superseded);
+  void AddLosses(Recording* recording) const;
+
+  PidNamespace* pids_;
+  TcpOptions options_;
+  SpaceTable spaces_;
+  std::unique_ptr<TcpProbe> probe_;
+  std::unique_ptr<ProcessEvents> events_;
+  uint64_t start_ns_ = 0, stop_ns_ = 0;
+  uint64_t connections_ = 0;
+  int taught_ = 0;                                       // processes whose C library was read ahead
+  absl::flat_hash_set<uint64_t> taught_steps_;           // addresses
+  absl::flat_hash_map<uint32_t, uint64_t> start_ticks_;  // of named targets, by kernel tgid
+  absl::flat_hash_map<uint64_t, Stack> stacks_;          // by the probe's id
+  std::map<SumKey, Sum> sums_;
+  absl::flat_hash_set<SpaceIndex> gone_;  // opened connections, and could not be read
+  uint64_t peers_not_kept_ = 0;
+  uint64_t ownerless_ = 0;  // in an accept queue whose listener is not known
+  Hidden below_min_, above_max_;
+  absl::flat_hash_map<PortOfProcess, std::vector<Attempt>> given_up_;
+  size_t given_up_count_ = 0;
+  absl::flat_hash_map<PortOfProcess, std::deque<Attempt>> succeeded_;
+};
+
+}  // namespace stallscope

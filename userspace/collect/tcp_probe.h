@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The user half of bpf/tcp.bpf.c: loads and attaches it, finds the sockets that are there already,
+// and takes the connections that have ended. Values come out raw, as bpf/wire.h defines them.
+#pragma once
+
+#include <absl/status/status.h>
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "bpf/wire.h"
+#include "userspace/process/go_layout.h"
+
+namespace stallscope {
+
+struct TcpProbeOptions {
+  target_mode mode = TARGET_ONE;
+  std::vector<uint32_t> tgids;     // the initial pid namespace's numbers; not used by TARGET_ALL
+  uint32_t own_tgid = 0;           // the recorder's own number, which TARGET_ALL leaves out
+  uint32_t stack_entries = 16384;  // distinct stacks
+};
+
+class TcpProbe {
+ public:
+  // Loads the programs. The status of a failure carries the errno of bpf(2).
+  static absl::StatusOr<std::unique_ptr<TcpProbe>> Load(const TcpProbeOptions& options);
+  ~TcpProbe();
+
+  absl::Status Attach();
+  // Gives a row to each socket that a target has and that has none.
+  absl::Status FindSockets();
+
+  struct Records {
+    std::vector<tcp_stack_record> stacks;  // each before the first connection that stands on it
+    std::vector<tcp_row> rows;             // that ended
+  };
+  // Takes what has come since the last call.
+  Records Drain();
+  // The rows of sockets that are still there, with their totals of now.
+  absl::StatusOr<std::vector<tcp_row>> Rows();
+  void Detach();
+
+  void SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout);
+  // How the walker steps from `address` to its caller, in every process. Forgotten when there is no
+  // room: stacks are then shallower, not wrong.
+  void SetFrameStep(uint64_t address, const frame_step& step);
+  absl::Status AddTarget(uint32_t tgid);
+  void RemoveTarget(uint32_t tgid);
+
+  // Sums over all CPUs, indexed by enum tcp_counter.
+  std::vector<uint64_t> Counters() const;
+  // Changes of state that came while the program for them was running on that CPU: the kernel
+  // passed them over.
+  uint64_t Missed() const;
+  std::string mechanism() const;
+  int targets_fd() const;
+  std::vector<int> ProgramFds() const;
+  std::vector<int> MapFds() const;
+
+ private:
+  struct Impl;
+  explicit TcpProbe(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace stallscope
