@@ -291,11 +291,11 @@ WIRE_ASSERT(sizeof(struct tcp_totals) == 32, "struct tcp_totals");
 struct tcp_row {
 	__u64 id; /* ours, given at first sight */
 	struct space_key space;
-	__u64 stack;          /* of the opener */
-	__u64 open_ns;        /* SYN_SENT, LISTEN, or first sight */
+	__u64 stack;   /* of the opener */
+	__u64 open_ns; /* SYN_SENT, LISTEN, or first sight */
 	__u64 established_ns;
-	__u64 accepted_ns;    /* accept() returned */
-	__u64 closed_ns;      /* the state became CLOSE */
+	__u64 accepted_ns;          /* accept() returned */
+	__u64 closed_ns;            /* the state became CLOSE */
 	struct tcp_totals baseline; /* at first sight */
 	struct tcp_totals last;     /* at CLOSE or at the end of the recording */
 	__u32 tid;

@@ -67,7 +67,8 @@ TEST(Requirements, WhatIsNotOkSaysItsCostAndRemedy) {
                                                         .tp_btf = EPERM,
                                                         .task_storage = EPERM,
                                                         .user_stack = EPERM,
-                                                        .statistics = EPERM});
+                                                        .statistics = EPERM,
+                                                        .syscall_tracepoints = EPERM});
   EXPECT_FALSE(CanRecord(requirements));
   for (const Requirement& requirement : requirements) {
     EXPECT_NE(requirement.state, RequirementState::kOk) << requirement.name;

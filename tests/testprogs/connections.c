@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Connects as it is told, one order a line, and prints what came of it as one line of JSON. Each path is a function of its
- * own, so that its stack tells who opened the connection.
+ * Connects as it is told, one order a line, and prints what came of it as one line of JSON. Each
+ * path is a function of its own, so that its stack tells who opened the connection.
  *
- *   connect PATH HOW HOST PORT COUNT TIMEOUT_MS    PATH: a, b; HOW: block, poll. Closed again at once.
- *   hold PATH HOST PORT                            connects and keeps it
- *   begin PATH HOST PORT                           begins to connect, does not wait, keeps it
- *   send PATH BYTES                                on the connection of `hold`, from a thread that opened none
- *   listen PORT                                    accepts in a thread of its own, reads what comes to its end, closes
- *   queue PORT                                     listens and accepts nothing
- *   close                                          what is held
+ *   connect PATH HOW HOST PORT COUNT TIMEOUT_MS    PATH: a, b; HOW: block, poll. Closed again at
+ * once. hold PATH HOST PORT                            connects and keeps it begin PATH HOST PORT
+ * begins to connect, does not wait, keeps it send PATH BYTES                                on the
+ * connection of `hold`, from a thread that opened none listen PORT accepts in a thread of its own,
+ * reads what comes to its end, closes queue PORT                                     listens and
+ * accepts nothing close                                          what is held
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -42,10 +41,10 @@ struct peer {
   socklen_t length;
 };
 
-static struct peer parse(const char *host, int port) {
+static struct peer parse(const char* host, int port) {
   struct peer peer = {};
-  struct sockaddr_in *v4 = (struct sockaddr_in *)&peer.address;
-  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&peer.address;
+  struct sockaddr_in* v4 = (struct sockaddr_in*)&peer.address;
+  struct sockaddr_in6* v6 = (struct sockaddr_in6*)&peer.address;
   if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
     v4->sin_family = AF_INET;
     v4->sin_port = htons(port);
@@ -61,7 +60,7 @@ static struct peer parse(const char *host, int port) {
   return peer;
 }
 
-static int open_socket(const struct peer *peer) {
+static int open_socket(const struct peer* peer) {
   int fd = socket(peer->address.ss_family, SOCK_STREAM, 0);
   if (fd < 0) {
     perror("socket");
@@ -72,25 +71,25 @@ static int open_socket(const struct peer *peer) {
 }
 
 /* Both return 0 or the errno; -1: given up after the time. */
-__attribute__((noinline)) int connect_blocking(int fd, const struct peer *peer, long long *took_ns) {
+__attribute__((noinline)) int connect_blocking(int fd, const struct peer* peer,
+                                               long long* took_ns) {
   long long begin = now_ns();
-  int failed = connect(fd, (const struct sockaddr *)&peer->address, peer->length);
+  int failed = connect(fd, (const struct sockaddr*)&peer->address, peer->length);
   int error = failed ? errno : 0;
   *took_ns += now_ns() - begin;
   return error;
 }
 
-__attribute__((noinline)) int connect_polling(int fd, const struct peer *peer, int timeout_ms, long long *took_ns) {
+__attribute__((noinline)) int connect_polling(int fd, const struct peer* peer, int timeout_ms,
+                                              long long* took_ns) {
   long long begin = now_ns();
   struct pollfd wait = {fd, POLLOUT, 0};
   int error = 0;
   socklen_t length = sizeof(error);
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-  if (connect(fd, (const struct sockaddr *)&peer->address, peer->length) == 0)
-    goto out;
+  if (connect(fd, (const struct sockaddr*)&peer->address, peer->length) == 0) goto out;
   error = errno;
-  if (error != EINPROGRESS)
-    goto out;
+  if (error != EINPROGRESS) goto out;
   if (poll(&wait, 1, timeout_ms) == 0)
     error = -1;
   else
@@ -100,29 +99,35 @@ out:
   return error;
 }
 
-static int one_connect(int fd, bool polling, const struct peer *peer, int timeout_ms, long long *took_ns) {
-  return polling ? connect_polling(fd, peer, timeout_ms, took_ns) : connect_blocking(fd, peer, took_ns);
+static int one_connect(int fd, bool polling, const struct peer* peer, int timeout_ms,
+                       long long* took_ns) {
+  return polling ? connect_polling(fd, peer, timeout_ms, took_ns)
+                 : connect_blocking(fd, peer, took_ns);
 }
 
 /* asm: no tail call, so that each path stays on the stack. */
-__attribute__((noinline)) int path_a(int fd, bool polling, const struct peer *peer, int timeout_ms, long long *took_ns) {
+__attribute__((noinline)) int path_a(int fd, bool polling, const struct peer* peer, int timeout_ms,
+                                     long long* took_ns) {
   int error = one_connect(fd, polling, peer, timeout_ms, took_ns);
   asm volatile("");
   return error;
 }
 
-__attribute__((noinline)) int path_b(int fd, bool polling, const struct peer *peer, int timeout_ms, long long *took_ns) {
+__attribute__((noinline)) int path_b(int fd, bool polling, const struct peer* peer, int timeout_ms,
+                                     long long* took_ns) {
   int error = one_connect(fd, polling, peer, timeout_ms, took_ns);
   asm volatile("" ::: "memory");
   return error;
 }
 
-static int through(char path, int fd, bool polling, const struct peer *peer, int timeout_ms, long long *took_ns) {
+static int through(char path, int fd, bool polling, const struct peer* peer, int timeout_ms,
+                   long long* took_ns) {
   return path == 'a' ? path_a(fd, polling, peer, timeout_ms, took_ns)
                      : path_b(fd, polling, peer, timeout_ms, took_ns);
 }
 
-static void answer_all(char path, bool polling, const struct peer *peer, long count, int timeout_ms) {
+static void answer_all(char path, bool polling, const struct peer* peer, long count,
+                       int timeout_ms) {
   long errors[MOST_ERRORS] = {}, given_up = 0;
   long long took_ns = 0, begin = now_ns();
   for (long i = 0; i < count; i++) {
@@ -139,8 +144,9 @@ static void answer_all(char path, bool polling, const struct peer *peer, long co
     }
     close(fd);
   }
-  printf("{\"took_ns\": %lld, \"elapsed_ns\": %lld, \"given_up\": %ld, \"errors\": {", took_ns, now_ns() - begin, given_up);
-  const char *comma = "";
+  printf("{\"took_ns\": %lld, \"elapsed_ns\": %lld, \"given_up\": %ld, \"errors\": {", took_ns,
+         now_ns() - begin, given_up);
+  const char* comma = "";
   for (int i = 0; i < MOST_ERRORS; i++) {
     if (errors[i]) {
       printf("%s\"%d\": %ld", comma, i, errors[i]);
@@ -158,13 +164,12 @@ struct sending {
   long bytes;
 };
 
-__attribute__((noinline)) void *send_all(void *argument) {
-  struct sending *sending = argument;
+__attribute__((noinline)) void* send_all(void* argument) {
+  struct sending* sending = argument;
   static char buffer[65536];
   while (sending->bytes > 0) {
     ssize_t sent = write(sending->fd, buffer, sending->bytes < 65536 ? sending->bytes : 65536);
-    if (sent <= 0)
-      break;
+    if (sent <= 0) break;
     sending->bytes -= sent;
   }
   /* Until all of it has been acknowledged. */
@@ -177,7 +182,7 @@ __attribute__((noinline)) void *send_all(void *argument) {
   return NULL;
 }
 
-static void *read_to_end(void *argument) {
+static void* read_to_end(void* argument) {
   int fd = (int)(intptr_t)argument;
   static __thread char buffer[65536];
   while (read(fd, buffer, sizeof(buffer)) > 0) {
@@ -192,17 +197,16 @@ __attribute__((noinline)) int accept_one(int listener) {
   return fd;
 }
 
-static void *accept_all(void *argument) {
+static void* accept_all(void* argument) {
   int listener = (int)(intptr_t)argument;
   for (;;) {
     int fd = accept_one(listener);
     char byte;
-    if (fd < 0)
-      return NULL;
+    if (fd < 0) return NULL;
     /* What has ended already needs no thread. */
     ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
     pthread_t thread;
-    if (got == 0 || pthread_create(&thread, NULL, read_to_end, (void *)(intptr_t)fd))
+    if (got == 0 || pthread_create(&thread, NULL, read_to_end, (void*)(intptr_t)fd))
       close(fd);
     else
       pthread_detach(thread);
@@ -214,7 +218,7 @@ __attribute__((noinline)) int begin_listening(int port) {
   int listener = socket(AF_INET6, SOCK_STREAM, 0), off = 0, on = 1;
   setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-  if (bind(listener, (struct sockaddr *)&any, sizeof(any)) || listen(listener, 4096)) {
+  if (bind(listener, (struct sockaddr*)&any, sizeof(any)) || listen(listener, 4096)) {
     perror("listen");
     exit(1);
   }
@@ -231,13 +235,15 @@ int main(void) {
   while (fgets(line, sizeof(line), stdin)) {
     long long took_ns = 0;
     pthread_t thread;
-    if (sscanf(line, "connect %c %15s %63s %d %ld %d", &path, how, host, &port, &count, &timeout_ms) == 6) {
+    if (sscanf(line, "connect %c %15s %63s %d %ld %d", &path, how, host, &port, &count,
+               &timeout_ms) == 6) {
       struct peer peer = parse(host, port);
       answer_all(path, how[0] == 'p', &peer, count, timeout_ms);
     } else if (sscanf(line, "hold %c %63s %d", &path, host, &port) == 3) {
       struct peer peer = parse(host, port);
       held[(unsigned char)path] = open_socket(&peer);
-      printf("{\"error\": %d}\n", through(path, held[(unsigned char)path], false, &peer, 0, &took_ns));
+      printf("{\"error\": %d}\n",
+             through(path, held[(unsigned char)path], false, &peer, 0, &took_ns));
     } else if (sscanf(line, "begin %c %63s %d", &path, host, &port) == 3 && begun_count < 64) {
       struct peer peer = parse(host, port);
       int fd = begun[begun_count++] = open_socket(&peer);
@@ -249,7 +255,7 @@ int main(void) {
       printf("{\"unsent\": %ld}\n", sending.bytes);
     } else if (sscanf(line, "listen %d", &port) == 1) {
       int listener = begin_listening(port);
-      pthread_create(&thread, NULL, accept_all, (void *)(intptr_t)listener);
+      pthread_create(&thread, NULL, accept_all, (void*)(intptr_t)listener);
       pthread_detach(thread);
       puts("{}");
     } else if (sscanf(line, "queue %d", &port) == 1) {
@@ -257,12 +263,10 @@ int main(void) {
       puts("{}");
     } else if (!strncmp(line, "close", 5)) {
       for (int i = 0; i < 256; i++) {
-        if (held[i] >= 0)
-          close(held[i]);
+        if (held[i] >= 0) close(held[i]);
         held[i] = -1;
       }
-      while (begun_count > 0)
-        close(begun[--begun_count]);
+      while (begun_count > 0) close(begun[--begun_count]);
       puts("{}");
     } else {
       fprintf(stderr, "what is %s", line);
