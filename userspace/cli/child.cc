@@ -48,7 +48,7 @@ std::string ExecutableOf(const std::string& word) {
   for (size_t start = 0; start <= path.size() && !word.empty();) {
     const size_t end = std::min(path.find(':', start), path.size());
     const std::string directory = path.substr(start, end - start);
-    const std::string file = (directory.empty() ? "." : directory) + "/" + word;
+    std::string file = (directory.empty() ? "." : directory) + "/" + word;
     struct stat info;
     if (stat(file.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(file.c_str(), X_OK) == 0)
       return file;

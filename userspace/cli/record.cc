@@ -265,7 +265,7 @@ class Recorder {
             fmt::format("{} ({}): {}", Printable(target.comm), target.pid, lines.substr(0, end)),
             end == std::string::npos ? "leave out --exact" : lines.substr(end + 1));
       }
-      const absl::Status why = ExplainGoroutineFailure(status, target.comm, target.pid, "record");
+      absl::Status why = ExplainGoroutineFailure(status, target.comm, target.pid, "record");
       if (ExitCodeOf(why) == kExitMachine || (wanted && go_.size() == 1)) return why;
       Note(std::string(why.message().substr(0, why.message().find('\n'))));
       if (!wanted && !Records("offcpu")) events_.push_back("offcpu");

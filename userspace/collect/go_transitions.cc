@@ -49,7 +49,7 @@ std::string FileOf(const LiveSpace& space, const GoRuntime& runtime) {
   const uint64_t address = runtime.transitions.address;
   for (const Mapping& mapping : space.Mappings()) {
     if (address < mapping.start || address >= mapping.end) continue;
-    const std::string file =
+    std::string file =
         fmt::format("/proc/{}/map_files/{:x}-{:x}", space.pid(), mapping.start, mapping.end);
     if (access(file.c_str(), R_OK) == 0) return file;
   }

@@ -114,7 +114,7 @@ std::string FrozenCgroup(const std::string& proc_dir, const std::string& root) {
     const auto line = ParseCgroupLine(rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));
     if (!line) continue;
-    const std::string path(line->path);
+    std::string path(line->path);
     if (line->controllers.empty() &&
         (FileHasLine(root + path + "/cgroup.events", "frozen 1") ||
          FileHasLine(root + "/unified" + path + "/cgroup.events", "frozen 1"))) {
