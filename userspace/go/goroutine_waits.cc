@@ -22,6 +22,8 @@ constexpr uint32_t kNoSum = 0xffffffff;
 // on, and snapshots may take so much for them.
 constexpr int kFirstWithInPlaceSyscalls = 26;
 constexpr double kBudgetBesideMeasuring = 0.01;
+// Of the budget, what reading the kernel's tables of sockets may take.
+constexpr double kSocketShare = 0.25;
 
 // The states that are no wait of the runtime's have words of ours.
 constexpr char kRunnable[] = "runnable";
@@ -46,10 +48,16 @@ absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
   std::unique_ptr<GoroutineWaits> self(new GoroutineWaits(std::move(space), options));
   if (!self->options_.seed) self->options_.seed = std::random_device()();
   for (const char* words : {kRunnable, kSyscall, kPreempted}) self->InternWords(words);
+  if (options.peers) {
+    self->sockets_ = std::make_unique<ProcessSockets>(fmt::format("/proc/{}", self->space_->pid()),
+                                                      options.budget * kSocketShare);
+  }
+  CensusOptions census_options;
+  census_options.sockets = self->sockets_.get();
   auto found = FindGoRuntimes(*self->space_);
   if (!found.ok()) return found.status();
   for (const GoRuntime& runtime : *found) {
-    auto census = GoroutineCensus::Create(&self->space_->memory(), runtime);
+    auto census = GoroutineCensus::Create(&self->space_->memory(), runtime, census_options);
     if (!census.ok()) return census.status();
     Runtime& added = self->runtimes_.emplace_back();
     added.census = *std::move(census);
@@ -134,7 +142,8 @@ void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double sta
 
 uint32_t GoroutineWaits::SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place,
                                uint32_t words) {
-  const Key key = {goroutine.stack, words, goroutine.created_at, goroutine.label_set};
+  const Key key = {goroutine.stack, words, goroutine.created_at, goroutine.label_set,
+                   goroutine.peer};
   uint32_t& sum_at = runtime.sum_at[place];
   if (sum_at != kNoSum && runtime.sums[sum_at].key == key) return sum_at;
   const auto [it, added] = runtime.index.try_emplace(key, runtime.sums.size());
@@ -389,6 +398,21 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
     }
   }
   AddCensus(space, recording);
+  if (options_.peers) NotePeers(recording);
+}
+
+void GoroutineWaits::NotePeers(Recording* recording) const {
+  uint64_t known = 0, unknown = 0;
+  for (const Runtime& runtime : runtimes_) {
+    known += runtime.census->counters().peers;
+    unknown += runtime.census->counters().peers_unknown;
+  }
+  if (unknown == 0) return;
+  recording->notes.push_back(
+      fmt::format("peers: not known in {} of {} looks at waits for sockets, channels and locks "
+                  "({:.2g} %)",
+                  unknown, known + unknown,
+                  100.0 * static_cast<double>(unknown) / static_cast<double>(known + unknown)));
 }
 
 void GoroutineWaits::FillCounts(SpaceIndex space, RecordedEvent* event, Recording* recording) {
@@ -447,6 +471,7 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, const std::vector<Sum>& 
     sample.stack = stack_index(sum.key);
     sample.reason.words = reasons_[sum.key.words].words;
     if (sum.key.labels != kNoGoLabels) sample.labels = runtime.census->labels(sum.key.labels);
+    if (sum.key.peer != kNoGoPeer) sample.reason.peer = runtime.census->peer(sum.key.peer);
     add(sum, &sample);
   }
 }

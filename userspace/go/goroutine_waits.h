@@ -21,6 +21,7 @@
 #include "userspace/go/runtime_histograms.h"
 #include "userspace/go/syscall_threads.h"
 #include "userspace/process/live_space.h"
+#include "userspace/process/sockets.h"
 #include "userspace/profile/recording.h"
 
 namespace stallscope {
@@ -29,6 +30,7 @@ struct GoroutineWaitsOptions {
   double budget = 0.01;      // CPU time of the snapshots over wall time
   uint64_t duration_ns = 0;  // from the start on; 0: until it is stopped
   uint64_t seed = 0;         // of the times of the snapshots; 0: a random one
+  bool peers = false;        // read whom goroutines wait for
   // Waits are measured elsewhere, and SetMeasured() tells of them; snapshots are for the rest.
   bool exact = false;
 };
@@ -109,10 +111,11 @@ class GoroutineWaits {
     uint32_t words = 0;       // index into words_
     uint64_t created_at = 0;  // return address of the go statement
     GoLabelsIndex labels = kNoGoLabels;
+    GoPeerIndex peer = kNoGoPeer;
     bool operator==(const Key&) const = default;
     template <typename H>
     friend H AbslHashValue(H h, const Key& key) {
-      return H::combine(std::move(h), key.stack, key.words, key.created_at, key.labels);
+      return H::combine(std::move(h), key.stack, key.words, key.created_at, key.labels, key.peer);
     }
   };
   struct Sum {
@@ -164,9 +167,11 @@ class GoroutineWaits {
   void AddSamples(const Runtime& runtime, const std::vector<Sum>& sums, SpaceIndex space,
                   const ValuesOf& add, Recording* recording) const;
   void AddCensus(SpaceIndex space, Recording* recording) const;
+  void NotePeers(Recording* recording) const;
 
   std::shared_ptr<const LiveSpace> space_;
   GoroutineWaitsOptions options_;
+  std::unique_ptr<Sockets> sockets_;  // null: without peers
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   std::vector<Runtime> runtimes_;
   std::vector<Snapshot> snapshots_;  // the last one that was taken, by runtime
