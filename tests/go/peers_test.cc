@@ -237,7 +237,7 @@ TEST_F(PeersTest, Connection) {
     Socket socket;
     socket.local = Ip(1, 5000);
     socket.remote = Ip(2, 443);
-    sockets_.at_first = {Answer::kSocket, socket};
+    sockets_.at_first = {Sockets::Answer::kSocket, socket};
     ASSERT_EQ(AskSocket(), PeerReader::Answer::kClaim) << minor;
     EXPECT_EQ(claim_.peer, "10.0.0.2:443");
   }

@@ -252,6 +252,7 @@ class Recorder {
     GoroutineWaitsOptions census;
     census.duration_ns = DurationNs();
     census.peers = options_.view.peers;
+    census.created_by = options_.view.created_by;
     census.budget = options_.budget / static_cast<double>(std::max<size_t>(go_.size(), 1));
     census.exact = options_.exact;
     goroutines_.emplace(&modules_, census, options_.stacks);
