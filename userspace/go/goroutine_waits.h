@@ -127,7 +127,8 @@ class GoroutineWaits {
     bool operator==(const Key&) const = default;
     template <typename H>
     friend H AbslHashValue(H h, const Key& key) {
-      return H::combine(std::move(h), key.stack, key.words, key.created_at, key.labels, key.peer);
+      return H::combine(std::move(h), key.stack, key.words, key.created_at, key.labels, key.peer,
+                        key.creator);
     }
   };
   struct Sum {
