@@ -236,7 +236,7 @@ class Recorder {
       Note("--min and --max are of threads: goroutines are shown whatever they waited");
     if (options_.exact && !goroutines_)
       Note("--exact is of goroutines: none of these is a Go program");
-    if (!goroutines_ && options_.view.peers)
+    if (options_.view.peers && events_.size() == 1 && Records("offcpu"))
       Note("--peers is of goroutines: whom threads wait for is not told");
     if (goroutines_ && options_.threads && !offcpu_)
       Note("--threads is of threads: goroutines are not kept apart");
