@@ -88,8 +88,8 @@ class Module {
   // ELF addresses of the symbols of these names that the file's own tables define.
   absl::flat_hash_map<std::string, uint64_t> SymbolAddresses(
       const std::vector<std::string_view>& names) const;
-  // Structures of these names, from the DWARF of the file or of its separate debug file. NotFound:
-  // there is none, or it lacks one of them; the message says which.
+  // Structures of these names, from the DWARF of the file or of its separate debug file; those
+  // that it lacks are left out. NotFound: there is none, or it lacks all of them.
   absl::StatusOr<absl::flat_hash_map<std::string, StructLayout>> StructLayouts(
       const std::vector<std::string_view>& names) const;
 

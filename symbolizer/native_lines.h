@@ -30,7 +30,7 @@ class NativeLines {
   // only units read before answer.
   std::vector<Frame> Lookup(uint64_t address);
 
-  // Structures of these names. NotFound: there is no DWARF to read, or it lacks one of them.
+  // Structures of these names, as far as they are there. NotFound: no DWARF, or none of them.
   absl::StatusOr<absl::flat_hash_map<std::string, StructLayout>> StructLayouts(
       const std::vector<std::string_view>& names);
 

@@ -21,8 +21,9 @@ struct StructLayout {
   absl::flat_hash_map<std::string, uint64_t> members;
 };
 
-// The structures of these names, wherever in the DWARF they stand on the outermost level. NotFound:
-// one is not there; ResourceExhausted: not found within some seconds.
+// The structures of these names, wherever in the DWARF they stand on the outermost level; those
+// that are not there are left out. NotFound: none is there; ResourceExhausted: not found within
+// some seconds.
 absl::StatusOr<absl::flat_hash_map<std::string, StructLayout>> ReadStructLayouts(
     Dwarf* dwarf, const std::vector<std::string_view>& names);
 

@@ -55,7 +55,7 @@ TEST(GoOffsetsFrom, DebugInformation) {
   EXPECT_EQ(offsets->g_size, 8000);
   EXPECT_EQ(offsets->g_stack_lo, 8);
   EXPECT_EQ(offsets->g_sched_sp, 77);
-  EXPECT_EQ(offsets->sudog_c, 8);
+  EXPECT_EQ(offsets->sudog_g, 8);
 }
 
 TEST(GoOffsetsFrom, WhatIsMissing) {
@@ -69,6 +69,15 @@ TEST(GoOffsetsFrom, WhatIsMissing) {
   EXPECT_EQ(std::string(offsets.status().message()), "no runtime.g.goid");
   structures.erase("runtime.g");
   EXPECT_EQ(std::string(GoOffsetsFrom(structures).status().message()), "no runtime.g");
+}
+
+TEST(GoOffsetsFrom, PackagesThatTheProgramDoesNotUse) {
+  Structures structures = AllFields();
+  structures.erase("net.netFD");
+  const auto offsets = GoOffsetsFrom(structures);
+  ASSERT_TRUE(offsets.ok()) << offsets.status();
+  EXPECT_EQ(offsets->net_fd_raddr, GoOffsets::kNoField);
+  EXPECT_EQ(offsets->poll_fd_sysfd, 8);
 }
 
 TEST(GoOffsetsFrom, WhatMakesNoSense) {

@@ -48,7 +48,9 @@ absl::StatusOr<std::string> TakeCapture(const Target& target) {
   auto space = LiveSpace::Open(target.pid, &modules);
   if (!space.ok()) return CannotBeRead(target, space.status());
   std::shared_ptr<LiveSpace> shared = *std::move(space);
-  auto waits = GoroutineWaits::Start(shared, {});
+  GoroutineWaitsOptions options;
+  options.peers = true;
+  auto waits = GoroutineWaits::Start(shared, options);
   if (absl::IsNotFound(waits.status())) {
     return TargetError(
         fmt::format("{} ({}) is not a Go program", Printable(target.comm), target.pid),

@@ -708,7 +708,7 @@ output:
   --kernel, --user     kernel frames only, or user frames only
   --idle               show what is idle by design too: goroutines, and Go's idle threads whole
   --reason-root        the reason of the wait at the root instead of the leaf
-  --peers              whom a goroutine waits for, after its reason: [IO wait 10.0.0.5:443], [chan receive 0xc000012340]
+  --peers              whom a goroutine waits for, or a connection is to, after the reason: [IO wait 10.0.0.5:443]
   --created-by         where a goroutine was started, as its root frames
   --json               the summary as one JSON object on stdout
   --strict             exit 5 when over 1 % of an event was lost

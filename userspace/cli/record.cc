@@ -236,6 +236,8 @@ class Recorder {
       Note("--min and --max are of threads: goroutines are shown whatever they waited");
     if (options_.exact && !goroutines_)
       Note("--exact is of goroutines: none of these is a Go program");
+    if (options_.view.peers && events_.size() == 1 && Records("offcpu"))
+      Note("--peers is of goroutines: whom threads wait for is not told");
     if (goroutines_ && options_.threads && !offcpu_)
       Note("--threads is of threads: goroutines are not kept apart");
     for (const std::string& event : events_) {
@@ -249,6 +251,8 @@ class Recorder {
   absl::Status AttachToGoroutines() {
     GoroutineWaitsOptions census;
     census.duration_ns = DurationNs();
+    census.peers = options_.view.peers;
+    census.created_by = options_.view.created_by;
     census.budget = options_.budget / static_cast<double>(std::max<size_t>(go_.size(), 1));
     census.exact = options_.exact;
     goroutines_.emplace(&modules_, census, options_.stacks);

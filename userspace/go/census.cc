@@ -33,6 +33,12 @@ constexpr uint8_t kActiveLooks = 8;
 
 constexpr size_t kLargestG = 4096;
 
+// At telling whom a goroutine waits for, in one wait: it may have begun to wait without having said
+// so everywhere yet.
+constexpr uint8_t kPeerAttempts = 3;
+// Of a stack that is compared while a peer is read.
+constexpr uint64_t kPeerStackBytes = 32 << 10;
+
 template <typename T>
 T At(const char* g, uint16_t offset) {
   T value;
@@ -56,7 +62,8 @@ size_t BytesNeeded(const GoOffsets& offsets) {
     if (field == GoOffsets::kNoField || field + 8u > kLargestG) return 0;
     end = std::max<size_t>(end, field + 8u);
   }
-  for (const uint16_t field : {offsets.g_lockedm, offsets.g_parent_goid, offsets.g_labels}) {
+  for (const uint16_t field :
+       {offsets.g_lockedm, offsets.g_parent_goid, offsets.g_labels, offsets.g_waiting}) {
     if (field == GoOffsets::kNoField) continue;
     if (field + 8u > kLargestG) return 0;
     end = std::max<size_t>(end, field + 8u);
@@ -102,6 +109,7 @@ GoroutineCensus::GoroutineCensus(const Memory* memory, const GoRuntime& runtime,
       unwinder_(runtime.tables, runtime.load_bias),
       stacks_(options.max_stacks, options.max_stack_addresses, seed),
       random_(seed) {
+  if (options.sockets) peers_ = std::make_unique<PeerReader>(memory, runtime_, options.sockets);
   // Full, and then a run that is still growing and a unit more.
   buffer_.resize(kItemBytes + kLongestRun + kUnit * (g_bytes_ + kLargestGap));
 }
@@ -109,6 +117,7 @@ GoroutineCensus::GoroutineCensus(const Memory* memory, const GoRuntime& runtime,
 absl::Status GoroutineCensus::Take(double share, Snapshot* out) {
   if (absl::Status status = list_.Update(*memory_); !status.ok()) return status;
   slots_.resize(list_.size());
+  if (peers_) peer_slots_.resize(list_.size());
   counters_.refused = list_.refused();
   ++counters_.takes;
   items_.clear();
@@ -245,7 +254,7 @@ void GoroutineCensus::JudgeItem(const Item& item, Snapshot* out) {
   if (slot.active > 0) return Defer(item, state, out);
   if (!state.IsAlive()) return Remember(&slot, state, kNoGoStack, false);
   const bool needs_stack = state.HasStack() && !StackUnchanged(slot, state);
-  if (needs_stack) return Defer(item, state, out);
+  if (needs_stack || WantsPeer(item.place.number, state)) return Defer(item, state, out);
 
   Goroutine& goroutine = out->goroutines.emplace_back();
   Fill(g, state, &goroutine);
@@ -255,6 +264,10 @@ void GoroutineCensus::JudgeItem(const Item& item, Snapshot* out) {
   goroutine.same_wait = WaitUnchanged(slot, state);
   if (!goroutine.same_wait) Remember(&slot, state, goroutine.stack, false);
   goroutine.since_first_take = slot.since_first_take;
+  if (peers_ && state.status == kGoWaiting) {
+    if (goroutine.same_wait) goroutine.peer = peer_slots_[item.place.number].peer;
+    CountPeer(goroutine);
+  }
   if (goroutine.labels != 0) NoteLabels(item.place, out->goroutines.size() - 1, out);
 }
 
@@ -401,7 +414,9 @@ void GoroutineCensus::UnwindReading(Reading* reading, const char* g, const State
   if (misled && reading->attempts + 1 < options_.max_attempts) {
     return Again(reading, g, state, reading->to - state.sp, out);
   }
-  Settle(*reading, g, state, Keep(scratch_), false, out);
+  const GoStackIndex stack = Keep(scratch_);
+  const GoPeerIndex peer = stack == kNoGoStack ? kNoGoPeer : ReadPeer(*reading, g, state, stack);
+  Settle(*reading, g, state, stack, false, out, peer);
 }
 
 // Asks for another reading, of `bytes` of the stack from where the goroutine is now; after too many
@@ -430,8 +445,9 @@ GoStackIndex GoroutineCensus::Keep(const GoStack& stack) {
 }
 
 void GoroutineCensus::Settle(const Reading& reading, const char* g, const State& state,
-                             GoStackIndex stack, bool unread, Snapshot* out) {
+                             GoStackIndex stack, bool unread, Snapshot* out, GoPeerIndex peer) {
   Slot& slot = slots_[reading.place.number];
+  if (peers_) peer_slots_[reading.place.number].peer = peer;
   const bool same_wait = !unread && WaitUnchanged(slot, state);
   Remember(&slot, state, stack, same_wait);
   if (unread) slot.known = false;  // to be read at the next look
@@ -443,7 +459,90 @@ void GoroutineCensus::Settle(const Reading& reading, const char* g, const State&
   goroutine.unread = unread;
   goroutine.same_wait = same_wait;
   goroutine.since_first_take = slots_[reading.place.number].since_first_take;
+  if (peers_) {
+    goroutine.peer = peer;
+    CountPeer(goroutine);
+  }
   if (goroutine.labels != 0) NoteLabels(reading.place, reading.goroutine, out);
+}
+
+// Of a goroutine whose stack is known: it is to be read once more, for whom it waits for alone.
+bool GoroutineCensus::WantsPeer(uint32_t number, const State& state) const {
+  if (!peers_ || state.status != kGoWaiting || !peers_->MayHave(state.wait_reason)) return false;
+  const PeerSlot& slot = peer_slots_[number];
+  return slot.peer == kNoGoPeer && slot.attempts < kPeerAttempts;
+}
+
+// Right after the stack was read, which still lies in the buffer.
+GoPeerIndex GoroutineCensus::ReadPeer(const Reading& reading, const char* g, const State& state,
+                                      GoStackIndex stack) {
+  if (!peers_) return kNoGoPeer;
+  PeerSlot& slot = peer_slots_[reading.place.number];
+  if (!WaitUnchanged(slots_[reading.place.number], state)) slot = PeerSlot();
+  slot.peer = kNoGoPeer;
+  if (state.status != kGoWaiting || !peers_->MayHave(state.wait_reason)) return kNoGoPeer;
+  PeerReader::Wait wait;
+  wait.g = reading.place.address;
+  wait.waiting = At<uint64_t>(g, runtime_.offsets.g_waiting);
+  wait.sp = state.sp;
+  wait.reason = state.wait_reason;
+  wait.stack = stack;
+  wait.frames = &stacks_[stack];
+  wait.bytes = {reading.from, stack_buffer_.data() + reading.offset + g_bytes_,
+                reading.stack_bytes()};
+  const PeerReader::Answer answer = peers_->Propose(wait, &claim_);
+  if (answer == PeerReader::Answer::kClaim && Holds(reading, state, wait.waiting, claim_)) {
+    slot.peer = peer_texts_.Intern(claim_.peer);
+  } else if (answer != PeerReader::Answer::kLater) {
+    slot.attempts = static_cast<uint8_t>(std::min<int>(slot.attempts + 1, kPeerAttempts));
+  }
+  return slot.peer;
+}
+
+// What is claimed was read piece by piece. It is read again in one call, between two readings of
+// the goroutine, with the stack that it was found by: the stack and the peer are of one moment.
+bool GoroutineCensus::Holds(const Reading& reading, const State& state, uint64_t waiting,
+                            const PeerReader::Claim& claim) {
+  const uint64_t stack_bytes = reading.to - state.sp;
+  if (stack_bytes > kPeerStackBytes) return false;
+  size_t size = 2 * g_bytes_ + stack_bytes;
+  for (const PeerReader::Fact& fact : claim.facts) size += fact.bytes.size();
+  if (peer_buffer_.size() < size) peer_buffer_.resize(size);
+  std::vector<MemoryRange> ranges;
+  char* at = peer_buffer_.data();
+  const auto add = [&](uint64_t address, size_t bytes) {
+    if (bytes > 0) ranges.push_back({address, at, bytes});
+    at += bytes;
+  };
+  add(reading.place.address, g_bytes_);
+  add(state.sp, stack_bytes);
+  for (const PeerReader::Fact& fact : claim.facts) add(fact.address, fact.bytes.size());
+  add(reading.place.address, g_bytes_);
+  if (memory_->ReadRanges(ranges).error != 0) return false;
+
+  at = peer_buffer_.data();
+  const auto same = [&](const char* bytes, size_t count) {
+    const bool equal = memcmp(at, bytes, count) == 0;
+    at += count;
+    return equal;
+  };
+  const auto same_goroutine = [&] {
+    const bool equal =
+        Decode(at) == state && At<uint64_t>(at, runtime_.offsets.g_waiting) == waiting;
+    at += g_bytes_;
+    return equal;
+  };
+  const char* stack = stack_buffer_.data() + reading.offset + g_bytes_ + (state.sp - reading.from);
+  if (!same_goroutine() || !same(stack, stack_bytes)) return false;
+  for (const PeerReader::Fact& fact : claim.facts) {
+    if (!same(fact.bytes.data(), fact.bytes.size())) return false;
+  }
+  return same_goroutine();
+}
+
+void GoroutineCensus::CountPeer(const Goroutine& goroutine) {
+  if (goroutine.status != kGoWaiting || !peers_->MayHave(goroutine.wait_reason)) return;
+  ++(goroutine.peer == kNoGoPeer ? counters_.peers_unknown : counters_.peers);
 }
 
 // Only a goroutine itself changes what labels it has: in one and the same wait they are the same.

@@ -15,10 +15,12 @@
 
 #include "userspace/go/goroutine_list.h"
 #include "userspace/go/labels.h"
+#include "userspace/go/peers.h"
 #include "userspace/go/runtime.h"
 #include "userspace/go/stack_table.h"
 #include "userspace/go/unwind.h"
 #include "userspace/process/memory.h"
+#include "userspace/process/sockets.h"
 
 namespace stallscope {
 
@@ -45,6 +47,7 @@ struct Goroutine {
   uint64_t locked_thread = 0;       // address of the runtime's m that it is locked to; 0 for none
   GoStackIndex stack = kNoGoStack;  // none while it runs
   GoLabelsIndex label_set = kNoGoLabels;  // none, or not read: `labels` says which
+  GoPeerIndex peer = kNoGoPeer;           // whom it waits for; none, not known, or not asked for
   uint32_t unit = 0;                      // of the sample: 0 to Snapshot::units_taken - 1
 };
 
@@ -71,6 +74,8 @@ struct CensusOptions {
   uint64_t deep_bytes_per_take = 1 << 30;  // for stacks that are deeper than their first reading
   int max_attempts = 6;                    // at a goroutine that moves while it is read
   uint64_t seed = 0;                       // of the random choice of units; 0: a random one
+  Sockets* sockets =
+      nullptr;  // of the process: whom goroutines wait for is read too; null: it is not
 };
 
 // Sums over all snapshots so far.
@@ -84,6 +89,8 @@ struct CensusCounters {
   uint64_t unreadable = 0;     // goroutine structures that could not be read
   uint64_t stacks_lost = 0;    // stacks that found no room any more (max_stacks)
   uint64_t labels_unread = 0;  // looks at goroutines with labels that could not be read
+  uint64_t peers = 0;          // looks at waits for somebody that can be told, and it was known
+  uint64_t peers_unknown = 0;  // the same, and it was not known
   uint64_t refused = 0;  // entries of the runtime's list that cannot be goroutines or come twice
 };
 
@@ -107,6 +114,8 @@ class GoroutineCensus {
   GoStackIndex Intern(const GoStack& stack) { return stacks_.Intern(stack); }
   // Distinct sets of labels, likewise.
   const GoLabels& labels(GoLabelsIndex index) const { return labels_[index]; }
+  // Distinct peers, likewise.
+  const std::string& peer(GoPeerIndex index) const { return peer_texts_[index]; }
   const CensusCounters& counters() const { return counters_; }
   const GoRuntime& runtime() const { return runtime_; }
   // Whether `same_wait` can be said of system calls.
@@ -145,6 +154,12 @@ class GoroutineCensus {
     bool known = false;
     bool since_first_take = false;
     uint8_t active = 0;  // looks for which it still counts as active: expected to have moved
+  };
+
+  // Whom it waited for when it was last looked at.
+  struct PeerSlot {
+    GoPeerIndex peer = kNoGoPeer;
+    uint8_t attempts = 0;  // that were in vain, in this wait
   };
 
   // One goroutine in the part of memory that is being looked at.
@@ -193,7 +208,15 @@ class GoroutineCensus {
   void UnwindReading(Reading* reading, const char* g, const State& state, Snapshot* out);
   GoStackIndex Keep(const GoStack& stack);
   void Settle(const Reading& reading, const char* g, const State& state, GoStackIndex stack,
-              bool unread, Snapshot* out);
+              bool unread, Snapshot* out, GoPeerIndex peer = kNoGoPeer);
+
+  // Reading peers.
+  bool WantsPeer(uint32_t number, const State& state) const;
+  GoPeerIndex ReadPeer(const Reading& reading, const char* g, const State& state,
+                       GoStackIndex stack);
+  bool Holds(const Reading& reading, const State& state, uint64_t waiting,
+             const PeerReader::Claim& claim);
+  void CountPeer(const Goroutine& goroutine);
 
   // Reading labels.
   void NoteLabels(const GoroutineList::Place& place, size_t goroutine, Snapshot* out);
@@ -214,6 +237,9 @@ class GoroutineCensus {
   GoUnwinder unwinder_;
   GoStackTable stacks_;
   GoLabelsTable labels_;
+  std::unique_ptr<PeerReader> peers_;  // null: they are not read
+  GoPeerTable peer_texts_;
+  std::vector<PeerSlot> peer_slots_;  // by number in the list; empty: they are not read
   std::mt19937_64 random_;
   std::vector<Slot> slots_;  // by number in the list
   CensusCounters counters_;
@@ -231,6 +257,8 @@ class GoroutineCensus {
   std::vector<std::pair<GoroutineList::Place, size_t>> labelled_;  // and the index in the snapshot
   absl::flat_hash_map<uint64_t, GoLabelsIndex> labels_here_;       // by address
   GoStack scratch_, second_scratch_;
+  PeerReader::Claim claim_;
+  std::vector<char> peer_buffer_;
 };
 
 }  // namespace stallscope

@@ -282,6 +282,19 @@ void CodeFacts::Add(const CodeFacts& other) {
   Tidy(this);
 }
 
+std::vector<DirectCall> ReadCalls(std::string_view code, uint64_t address) {
+  std::vector<DirectCall> calls;
+  Sweep sweep(code);
+  for (Instruction instruction; sweep.Next(&instruction);) {
+    if (!instruction.is_call()) continue;
+    if (const auto target = instruction.target()) {
+      calls.push_back({address + instruction.offset + instruction.info.length,
+                       address + static_cast<uint64_t>(*target)});
+    }
+  }
+  return calls;
+}
+
 CodeFacts ReadCode(std::string_view code, uint64_t address) {
   CodeFacts facts;
   // Where paths meet, what one of them left in a register is not known.

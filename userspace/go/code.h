@@ -43,6 +43,15 @@ struct CodeFacts {
 // `address` is where the code lies (or would): static addresses count from it.
 CodeFacts ReadCode(std::string_view code, uint64_t address);
 
+// A call of a function that the code names, not one through a pointer.
+struct DirectCall {
+  uint64_t return_address = 0;
+  uint64_t target = 0;
+  bool operator==(const DirectCall&) const = default;
+};
+// Those of a function, in the order of its code, up to bytes that are no instruction.
+std::vector<DirectCall> ReadCalls(std::string_view code, uint64_t address);
+
 // An instruction that the kernel emulates when a uprobe stands on it, which costs a tenth of the
 // trap that stepping through another one takes; every run of the function comes by exactly once,
 // with its arguments still in their registers.

@@ -12,6 +12,7 @@
 #include "symbolizer/go_binary.h"
 #include "userspace/go/census.h"
 #include "userspace/process/clock.h"
+#include "userspace/process/sockets.h"
 #include "userspace/profile/idle.h"
 
 namespace stallscope {
@@ -182,6 +183,7 @@ DumpEntry EntryOf(const Goroutine& goroutine, const GoroutineCensus& census, con
     entry.no_stack = goroutine.unread ? "it moved while it was read" : "it runs";
   }
   if (goroutine.label_set != kNoGoLabels) entry.labels = census.labels(goroutine.label_set);
+  if (goroutine.peer != kNoGoPeer) entry.peer = census.peer(goroutine.peer);
   entry.creator = names.Creator(goroutine.created_at);
   if (entry.creator) entry.parent = goroutine.parent_id;
   return entry;
@@ -195,6 +197,8 @@ void AddNotes(const CensusCounters& counters, Dump* dump) {
   note(counters.incomplete, "stacks were not followed to their outermost function");
   note(counters.unreadable, "goroutines could not be read: left out");
   note(counters.refused, "entries of the runtime's list are no goroutines: left out");
+  note(counters.peers_unknown,
+       "goroutines wait for a socket, a channel or a lock that is not known");
   note(counters.labels_unread, "goroutines have labels that could not be read");
   note(counters.stacks_lost, "goroutines are without a stack: too many distinct ones");
 }
@@ -206,11 +210,14 @@ absl::StatusOr<Dump> DumpGoroutines(const LiveSpace& space) {
   auto runtimes = FindGoRuntimes(space, &refused);
   if (!runtimes.ok()) return runtimes.status();
   const auto rules = IdleRules::BuiltIn();
+  ProcessSockets sockets(fmt::format("/proc/{}", space.pid()));
+  CensusOptions options;
+  options.sockets = &sockets;
   Dump dump;
   dump.taken_unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
   for (const GoRuntime& runtime : *runtimes) {
     if (dump.go_version.empty()) dump.go_version = runtime.version;
-    auto census = GoroutineCensus::Create(&space.memory(), runtime);
+    auto census = GoroutineCensus::Create(&space.memory(), runtime, options);
     if (!census.ok()) return census.status();
     Snapshot snapshot;
     const uint64_t before_ns = ClockNs(CLOCK_MONOTONIC);

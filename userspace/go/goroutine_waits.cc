@@ -10,6 +10,7 @@
 #include <iterator>
 #include <random>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "userspace/process/clock.h"
@@ -22,6 +23,9 @@ constexpr uint32_t kNoSum = 0xffffffff;
 // on, and snapshots may take so much for them.
 constexpr int kFirstWithInPlaceSyscalls = 26;
 constexpr double kBudgetBesideMeasuring = 0.01;
+// Of the budget, what reading the kernel's tables of sockets may take.
+constexpr double kSocketShare = 0.25;
+constexpr size_t kMostParted = 1 << 20;
 
 // The states that are no wait of the runtime's have words of ours.
 constexpr char kRunnable[] = "runnable";
@@ -46,13 +50,23 @@ absl::StatusOr<std::unique_ptr<GoroutineWaits>> GoroutineWaits::Start(
   std::unique_ptr<GoroutineWaits> self(new GoroutineWaits(std::move(space), options));
   if (!self->options_.seed) self->options_.seed = std::random_device()();
   for (const char* words : {kRunnable, kSyscall, kPreempted}) self->InternWords(words);
+  if (options.peers) {
+    self->sockets_ = std::make_unique<ProcessSockets>(fmt::format("/proc/{}", self->space_->pid()),
+                                                      options.budget * kSocketShare);
+  }
+  CensusOptions census_options;
+  census_options.sockets = self->sockets_.get();
   auto found = FindGoRuntimes(*self->space_);
   if (!found.ok()) return found.status();
   for (const GoRuntime& runtime : *found) {
-    auto census = GoroutineCensus::Create(&self->space_->memory(), runtime);
+    auto census = GoroutineCensus::Create(&self->space_->memory(), runtime, census_options);
     if (!census.ok()) return census.status();
     Runtime& added = self->runtimes_.emplace_back();
     added.census = *std::move(census);
+    if (options.created_by) {
+      added.creator_stacks =
+          std::make_unique<CreatorStacks>(&self->space_->memory(), added.census->runtime());
+    }
     for (const std::string& words : runtime.wait_reasons)
       added.words_of_reason.push_back(self->InternWords(words));
   }
@@ -119,6 +133,7 @@ absl::Status GoroutineWaits::Tick() {
 void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double stands_for_ns) {
   const double time_ns = stands_for_ns * snapshot.weight;
   runtime.sum_at.resize(snapshot.goroutines.size(), kNoSum);
+  if (runtime.creator_stacks) FindCreators(runtime, snapshot);
   for (size_t place = 0; place < snapshot.goroutines.size(); ++place) {
     const Goroutine& goroutine = snapshot.goroutines[place];
     const auto words = WordsOf(runtime, goroutine);
@@ -132,9 +147,47 @@ void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double sta
   }
 }
 
+// Which goroutines have a creator that still stands where it started them. One that runs, or that
+// is not in this snapshot, says nothing either way.
+void GoroutineWaits::FindCreators(Runtime& runtime, const Snapshot& snapshot) {
+  const std::vector<Goroutine>& goroutines = snapshot.goroutines;
+  constexpr size_t kNotSeen = ~size_t{0};
+  runtime.creator_of.assign(goroutines.size(), kNoCreator);
+  runtime.creator_at.clear();
+  for (const Goroutine& goroutine : goroutines) {
+    if (goroutine.parent_id && goroutine.created_at)
+      runtime.creator_at.try_emplace(goroutine.parent_id, kNotSeen);
+  }
+  for (size_t place = 0; place < goroutines.size(); ++place) {
+    const auto creator = runtime.creator_at.find(goroutines[place].id);
+    if (creator != runtime.creator_at.end()) creator->second = place;
+  }
+  for (size_t place = 0; place < goroutines.size(); ++place) {
+    const Goroutine& goroutine = goroutines[place];
+    if (!goroutine.parent_id || !goroutine.created_at) continue;
+    const size_t at = runtime.creator_at[goroutine.parent_id];
+    if (at == kNotSeen || goroutines[at].stack == kNoGoStack) continue;
+    const GoStackIndex stack = goroutines[at].stack;
+    const auto first_frame =
+        runtime.creator_stacks->StandsAt(stack, runtime.census->stack(stack), goroutine.created_at);
+    if (runtime.parted.size() >= kMostParted) continue;
+    if (!first_frame) {
+      runtime.parted.insert(goroutine.id);
+    } else if (!runtime.parted.contains(goroutine.id)) {
+      const auto [it, added] =
+          runtime.creator_index.try_emplace({stack, *first_frame}, runtime.creators.size());
+      if (added) runtime.creators.push_back(it->first);
+      runtime.creator_of[place] = it->second;
+    }
+  }
+}
+
 uint32_t GoroutineWaits::SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place,
                                uint32_t words) {
-  const Key key = {goroutine.stack, words, goroutine.created_at, goroutine.label_set};
+  const Key key = {
+      goroutine.stack,      words,
+      goroutine.created_at, goroutine.label_set,
+      goroutine.peer,       runtime.creator_of.empty() ? kNoCreator : runtime.creator_of[place]};
   uint32_t& sum_at = runtime.sum_at[place];
   if (sum_at != kNoSum && runtime.sums[sum_at].key == key) return sum_at;
   const auto [it, added] = runtime.index.try_emplace(key, runtime.sums.size());
@@ -274,6 +327,7 @@ void GoroutineWaits::Stop(uint64_t stop_ns, bool gone) {
 void GoroutineWaits::FindThoseThatNeverRan() {
   for (size_t i = 0; i < runtimes_.size(); ++i) {
     Runtime& runtime = runtimes_[i];
+    if (runtime.creator_stacks) FindCreators(runtime, snapshots_[i]);
     for (size_t place = 0; place < snapshots_[i].goroutines.size(); ++place) {
       const Goroutine& goroutine = snapshots_[i].goroutines[place];
       const bool waits = goroutine.status == kGoWaiting || goroutine.status == kGoLeaked;
@@ -359,6 +413,8 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
   const double until_ns = static_cast<double>(stop_ns_ - start_ns_);
   // What is known of a program that is gone is known of the time that its snapshots stand for.
   const double whole_ns = blind_ns_ ? std::min(covered_ns_, until_ns) : until_ns;
+  std::vector<Sum> sums;
+  std::vector<double> others;  // parallel to `sums`
   const auto add = [&](const Sum& sum, Sample* sample) {
     if (sum.measured) {
       sample->never_ran = sum.never_ran > 0;
@@ -367,9 +423,8 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
       event->samples.push_back(*sample);
       return;
     }
-    // Each goroutine that never ran stands in the sum with the length of all strata.
-    const double others_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
-    if (sum.waits > sum.looks_at_those) {
+    const double others_ns = others[static_cast<size_t>(&sum - sums.data())];
+    if (sum.waits > sum.looks_at_those && others_ns >= 0) {
       sample->values = {static_cast<int64_t>(Rounded(others_ns)),
                         static_cast<int64_t>(sum.waits - sum.looks_at_those)};
       event->samples.push_back(*sample);
@@ -381,7 +436,9 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
     event->samples.push_back(*sample);
   };
   for (const Runtime& runtime : runtimes_) {
-    AddSamples(runtime, SumsToShow(runtime), space, add, recording);
+    sums = SumsToShow(runtime);
+    others = TimesOfThoseThatRan(sums);
+    AddSamples(runtime, sums, space, add, recording);
     for (RuntimeHistogram& histogram :
          Between(runtime.counts_at_start, runtime.counts_at_end, runtime.census->runtime().minor)) {
       histogram.space = space;
@@ -389,6 +446,57 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
     }
   }
   AddCensus(space, recording);
+  if (options_.peers) NotePeers(recording);
+}
+
+// By sum. Each goroutine that never ran stands in the sums with the length of all strata: in the
+// one where it was last seen, and before that perhaps in others, while its peer was not known yet
+// or its creator stood elsewhere. Negative: nothing is left of such a one.
+std::vector<double> GoroutineWaits::TimesOfThoseThatRan(const std::vector<Sum>& sums) const {
+  std::vector<double> times;
+  std::map<std::tuple<GoStackIndex, uint32_t, uint64_t, GoLabelsIndex>, std::vector<size_t>> alike;
+  std::vector<size_t> short_ones;
+  const auto wait_of = [](const Key& key) {
+    return std::make_tuple(key.stack, key.words, key.created_at, key.labels);
+  };
+  for (const Sum& sum : sums) {
+    const double time_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
+    if (time_ns < 0 && !sum.measured) {
+      short_ones.push_back(times.size());
+      alike[wait_of(sum.key)];
+    }
+    times.push_back(time_ns);
+  }
+  if (short_ones.empty()) return times;
+  for (size_t i = 0; i < times.size(); ++i) {
+    const auto it = alike.find(wait_of(sums[i].key));
+    if (it != alike.end() && times[i] > 0 && !sums[i].measured) it->second.push_back(i);
+  }
+  for (const size_t i : short_ones) {
+    for (const size_t other : alike[wait_of(sums[i].key)]) {
+      if (times[i] >= 0 || times[other] <= 0) continue;
+      const double taken = std::min(times[other], -times[i]);
+      times[i] += taken;
+      times[other] -= taken;
+      if (times[other] < 0.5) times[other] = -1;
+    }
+    times[i] = 0;
+  }
+  return times;
+}
+
+void GoroutineWaits::NotePeers(Recording* recording) const {
+  uint64_t known = 0, unknown = 0;
+  for (const Runtime& runtime : runtimes_) {
+    known += runtime.census->counters().peers;
+    unknown += runtime.census->counters().peers_unknown;
+  }
+  if (unknown == 0) return;
+  recording->notes.push_back(
+      fmt::format("peers: not known in {} of {} looks at waits for sockets, channels and locks "
+                  "({:.2g} %)",
+                  unknown, known + unknown,
+                  100.0 * static_cast<double>(unknown) / static_cast<double>(known + unknown)));
 }
 
 void GoroutineWaits::FillCounts(SpaceIndex space, RecordedEvent* event, Recording* recording) {
@@ -404,7 +512,8 @@ void GoroutineWaits::FillCounts(SpaceIndex space, RecordedEvent* event, Recordin
 
 void GoroutineWaits::AddSamples(const Runtime& runtime, const std::vector<Sum>& sums,
                                 SpaceIndex space, const ValuesOf& add, Recording* recording) const {
-  std::map<std::pair<GoStackIndex, uint64_t>, uint32_t> stack_of;  // with its creator
+  // With the go statement and its creator.
+  std::map<std::tuple<GoStackIndex, uint64_t, CreatorIndex>, uint32_t> stack_of;
   const auto name = [&](const StackAddress& address) {
     const NamedAddress key = {space, address.value, address.is_return};
     if (recording->names.contains(key)) return;
@@ -413,7 +522,7 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, const std::vector<Sum>& 
   };
   const auto stack_index = [&](const Key& key) {
     const auto [it, added] =
-        stack_of.try_emplace({key.stack, key.created_at}, recording->stacks.size());
+        stack_of.try_emplace({key.stack, key.created_at, key.creator}, recording->stacks.size());
     if (!added) return it->second;
     Stack stack;
     Segment segment;
@@ -435,7 +544,13 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, const std::vector<Sum>& 
       creator.kind = SegmentKind::kCreator;
       creator.space = space;
       creator.addresses = {{key.created_at, /*is_return=*/true, false}};
-      name(creator.addresses[0]);
+      if (key.creator != kNoCreator) {
+        const Creator& from = runtime.creators[key.creator];
+        const auto& frames = runtime.census->stack(from.stack).addresses;
+        creator.addresses.insert(creator.addresses.end(), frames.begin() + from.first_frame,
+                                 frames.end());
+      }
+      for (const StackAddress& address : creator.addresses) name(address);
       stack.segments.push_back(std::move(creator));
     }
     recording->stacks.push_back(std::move(stack));
@@ -447,6 +562,7 @@ void GoroutineWaits::AddSamples(const Runtime& runtime, const std::vector<Sum>& 
     sample.stack = stack_index(sum.key);
     sample.reason.words = reasons_[sum.key.words].words;
     if (sum.key.labels != kNoGoLabels) sample.labels = runtime.census->labels(sum.key.labels);
+    if (sum.key.peer != kNoGoPeer) sample.reason.peer = runtime.census->peer(sum.key.peer);
     add(sum, &sample);
   }
 }

@@ -17,10 +17,12 @@
 #include <vector>
 
 #include "userspace/go/census.h"
+#include "userspace/go/creators.h"
 #include "userspace/go/estimate.h"
 #include "userspace/go/runtime_histograms.h"
 #include "userspace/go/syscall_threads.h"
 #include "userspace/process/live_space.h"
+#include "userspace/process/sockets.h"
 #include "userspace/profile/recording.h"
 
 namespace stallscope {
@@ -29,6 +31,8 @@ struct GoroutineWaitsOptions {
   double budget = 0.01;      // CPU time of the snapshots over wall time
   uint64_t duration_ns = 0;  // from the start on; 0: until it is stopped
   uint64_t seed = 0;         // of the times of the snapshots; 0: a random one
+  bool peers = false;        // read whom goroutines wait for
+  bool created_by = false;   // find the creators that still stand where they started goroutines
   // Waits are measured elsewhere, and SetMeasured() tells of them; snapshots are for the rest.
   bool exact = false;
 };
@@ -103,16 +107,28 @@ class GoroutineWaits {
   void FillCounts(SpaceIndex space, RecordedEvent* event, Recording* recording);
 
  private:
+  // Where a creator stands: its stack, and the first frame outside what it still stands in.
+  struct Creator {
+    GoStackIndex stack = kNoGoStack;
+    uint32_t first_frame = 0;
+    auto operator<=>(const Creator&) const = default;
+  };
+  using CreatorIndex = uint32_t;  // into Runtime::creators
+  static constexpr CreatorIndex kNoCreator = 0xffffffff;
+
   // What is summed apart.
   struct Key {
     GoStackIndex stack = kNoGoStack;
     uint32_t words = 0;       // index into words_
     uint64_t created_at = 0;  // return address of the go statement
     GoLabelsIndex labels = kNoGoLabels;
+    GoPeerIndex peer = kNoGoPeer;
+    CreatorIndex creator = kNoCreator;
     bool operator==(const Key&) const = default;
     template <typename H>
     friend H AbslHashValue(H h, const Key& key) {
-      return H::combine(std::move(h), key.stack, key.words, key.created_at, key.labels);
+      return H::combine(std::move(h), key.stack, key.words, key.created_at, key.labels, key.peer,
+                        key.creator);
     }
   };
   struct Sum {
@@ -136,7 +152,14 @@ class GoroutineWaits {
     std::vector<Sum> measured;
     // The sum that each place in a snapshot belonged to last time: mostly it still does.
     std::vector<uint32_t> sum_at;
-    std::vector<uint32_t> words_of_reason;  // by wait_reason: index into words_
+    std::vector<uint32_t> words_of_reason;          // by wait_reason: index into words_
+    std::unique_ptr<CreatorStacks> creator_stacks;  // null: creators are not asked for
+    std::vector<Creator> creators;
+    std::map<Creator, CreatorIndex> creator_index;
+    std::vector<CreatorIndex> creator_of;  // of this snapshot, by place; empty: of none
+    // Goroutines whose creator was seen elsewhere: it may come back, but then to start others.
+    absl::flat_hash_set<uint64_t> parted;
+    absl::flat_hash_map<uint64_t, size_t> creator_at;  // of this snapshot: place by id
   };
   struct Reason {
     std::string words;
@@ -148,6 +171,7 @@ class GoroutineWaits {
   GoroutineWaits(std::shared_ptr<const LiveSpace> space, const GoroutineWaitsOptions& options)
       : space_(std::move(space)), options_(options) {}
   absl::Status Take(double share);
+  void FindCreators(Runtime& runtime, const Snapshot& snapshot);
   void Book(Runtime& runtime, const Snapshot& snapshot, double stands_for_ns);
   uint32_t SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place, uint32_t words);
   std::optional<uint32_t> WordsOf(const Runtime& runtime, const Goroutine& goroutine) const;
@@ -163,10 +187,13 @@ class GoroutineWaits {
   // `add`: puts the samples of a sum into the event, from one that lacks the values.
   void AddSamples(const Runtime& runtime, const std::vector<Sum>& sums, SpaceIndex space,
                   const ValuesOf& add, Recording* recording) const;
+  std::vector<double> TimesOfThoseThatRan(const std::vector<Sum>& sums) const;
   void AddCensus(SpaceIndex space, Recording* recording) const;
+  void NotePeers(Recording* recording) const;
 
   std::shared_ptr<const LiveSpace> space_;
   GoroutineWaitsOptions options_;
+  std::unique_ptr<Sockets> sockets_;  // null: without peers
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   std::vector<Runtime> runtimes_;
   std::vector<Snapshot> snapshots_;  // the last one that was taken, by runtime

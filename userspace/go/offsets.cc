@@ -67,6 +67,10 @@ absl::StatusOr<GoOffsets> GoOffsetsFrom(
   GoOffsets offsets;
   for (const Field& field : kFields) {
     const auto structure = structures.find(std::string(field.structure));
+    if (structure == structures.end() && field.optional) {
+      offsets.*field.member = GoOffsets::kNoField;
+      continue;
+    }
     if (structure == structures.end())
       return absl::NotFoundError(fmt::format("no {}", field.structure));
     const symbolizer::StructLayout& layout = structure->second;

@@ -27,8 +27,12 @@ struct GoOffsets {
   uint16_t g_atomicstatus = 0, g_goid = 0, g_waitsince = 0, g_waitreason = 0, g_tracking_seq = 0;
   uint16_t g_lockedm = 0, g_parent_goid = 0, g_gopc = 0, g_startpc = 0, g_waiting = 0, g_labels = 0;
   uint16_t m_gsignal = 0, m_curg = 0, m_procid = 0;
-  uint16_t sudog_c = 0;
+  uint16_t sudog_g = 0, sudog_elem = 0, sudog_elem_vu = 0, sudog_is_select = 0;
+  uint16_t sudog_c = 0, sudog_c_vu = 0;
   uint16_t hchan_qcount = 0, hchan_dataqsiz = 0, hchan_closed = 0;
+  uint16_t poll_desc_fd = 0, poll_desc_rg = 0, poll_desc_wg = 0, poll_desc_self = 0;
+  uint16_t poll_fd_sysfd = 0, poll_fd_pd = 0;
+  uint16_t net_fd_pfd = 0, net_fd_family = 0, net_fd_sotype = 0, net_fd_laddr = 0, net_fd_raddr = 0;
   uint16_t sched_goidgen = 0, sched_maxmcount = 0;
   uint16_t sched_time_to_run = 0, sched_mutex_wait = 0, sched_stw_gc = 0, sched_stw_other = 0;
   uint16_t sched_stw_stopping_gc = 0, sched_stw_stopping_other = 0;

@@ -42,8 +42,9 @@ struct AddressSpace {
   bool operator==(const AddressSpace&) const = default;
 };
 
-// kCreator: the go statement that started the goroutine, and where its parent still stands in it,
-// the parent's stack. Always the last segment; shown with --created-by alone.
+// kCreator: the go statement that started the goroutine, and where its creator still stands in the
+// function with it, or in one that called that, the creator's stack from there on outwards. Always
+// the last segment; shown with --created-by alone.
 enum class SegmentKind : uint8_t {
   kKernel = 0,
   kUser = 1,
