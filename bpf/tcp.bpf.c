@@ -22,10 +22,8 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "go_layouts.h"
 #include "target.h"
 #include "task.h"
-#include "walk.h"
 #include "wire.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -87,49 +85,26 @@ struct {
 	__type(value, struct listener);
 } listeners SEC(".maps");
 
-/* The stacks that user space has been told. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 16384);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, u64);
-	__type(value, u8);
-} known_stacks SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4 << 20);
 } events SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TCP_COUNTERS);
-	__type(key, u32);
-	__type(value, u64);
-} counters SEC(".maps");
+enum { COUNTERS = TCP_COUNTERS };
+#include "counters.h"
 
-/* Where a stack is put together: a place for each program that walks, since each runs once at a time on a CPU. */
 enum walker { WALKER_OPENED = 0, WALKER_CONNECT, WALKER_ACCEPT, WALKER_ACCEPT4, WALKER_SYS_EXIT, WALKERS };
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, WALKERS);
-	__type(key, u32);
-	__type(value, struct walk);
-} scratch SEC(".maps");
+enum {
+	TOLD_STACK_KIND = TCP_RECORD_STACK,
+	TOLD_STACK_RING_FULL = TCP_STACK_RING_FULL,
+	TOLD_STACK_MAP_FULL = TCP_STACK_MAP_FULL,
+};
+#include "told_stacks.h"
 
 __u64 last_id = 0;
 const struct tcp_row empty_row = {};
 
 /* --- small parts ------------------------------------------------------------------------------------------------- */
-
-static __always_inline void count(u32 counter)
-{
-	u64 *value = bpf_map_lookup_elem(&counters, &counter);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
-}
 
 /* The TCP socket that `sk` is, or begins with (MPTCP); NULL when it is none. */
 static __always_inline struct sock *tcp_of(struct sock *sk)
@@ -199,75 +174,6 @@ static __always_inline void read_addresses(const struct sock *sk, struct tcp_row
 		bpf_core_read(row->local, 4, &common->skc_rcv_saddr);
 		bpf_core_read(row->remote, 4, &common->skc_daddr);
 	}
-}
-
-/* --- stacks ------------------------------------------------------------------------------------------------------ */
-
-/* Tells user space a stack that the current process has not opened a connection on before. Returns its id. */
-static __always_inline u64 tell_stack(u64 hash, struct task_struct *task, struct stack *stack)
-{
-	/* Of this program alone: user space judges it by what is mapped there. */
-	struct space_key space = {};
-	struct tcp_stack_record *record;
-	u64 id;
-	u8 one = 1;
-
-	name_space(task, &space);
-	id = hash_to_id(hash_step(hash_step(hash, (u64)space.tgid << 32 | space.exec_id), space.start_boot_ns));
-	if (bpf_map_lookup_elem(&known_stacks, &id))
-		return id;
-	record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
-	if (!record) {
-		count(TCP_STACK_RING_FULL);
-		return id;
-	}
-	if (bpf_map_update_elem(&known_stacks, &id, &one, BPF_ANY)) {
-		count(TCP_STACK_MAP_FULL);
-		bpf_ringbuf_discard(record, BPF_RB_NO_WAKEUP);
-		return STACK_LOST;
-	}
-	record->kind = TCP_RECORD_STACK;
-	record->pad = 0;
-	record->space = space;
-	record->id = id;
-	bpf_probe_read_kernel(&record->stack, sizeof(record->stack), stack);
-	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	return id;
-}
-
-/*
- * The walk is split into global functions, which the verifier looks at once by themselves. They take numbers only.
- * `walker`: whose place to walk in.
- */
-__noinline u32 begin_user_walk(u32 walker)
-{
-	struct walk *walk = bpf_map_lookup_elem(&scratch, &walker);
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-	if (walk)
-		begin_walk(regs->ip, regs->sp, regs->bp, task->thread.fsbase, go_layout_of(task->tgid), walk);
-	return 0;
-}
-
-__noinline u64 finish_user_walk(u32 walker)
-{
-	struct walk *walk = bpf_map_lookup_elem(&scratch, &walker);
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	if (!walk)
-		return STACK_NONE;
-	return tell_stack(finish_walk(go_layout_of(task->tgid), walk), task, &walk->stack);
-}
-
-static __always_inline u64 walk_current(struct task_struct *task, u32 walker)
-{
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-
-	if ((task->flags & (PF_KTHREAD | PF_IO_WORKER)) || !regs->ip || regs->cs == USER_CODE_SEGMENT_32)
-		return STACK_NONE;
-	begin_user_walk(walker);
-	return finish_user_walk(walker);
 }
 
 /* --- rows -------------------------------------------------------------------------------------------------------- */

@@ -103,6 +103,17 @@ struct space_key {
 };
 WIRE_ASSERT(sizeof(struct space_key) == 16, "struct space_key");
 
+/* A stack that a process has for the first time, as bpf/told_stacks.h tells it. Its id is of this process alone. */
+struct stack_record {
+	__u32 kind; /* as the probe numbers its records */
+	__u32 pad;
+	struct space_key space;
+	__u64 id;
+	struct stack stack;
+};
+WIRE_ASSERT(sizeof(struct stack_record) == 32 + sizeof(struct stack), "struct stack_record");
+WIRE_OFFSET(stack_record, stack, 32);
+
 enum { SAMPLE_IN_IOWAIT = 1, SAMPLE_KERNEL_THREAD = 2, SAMPLE_COMPAT = 4 /* a 32-bit system call */ };
 
 /* What waits are summed by. */

@@ -234,13 +234,13 @@ absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
 }
 
 void Tcp::Take(const TcpProbe::Records& records) {
-  for (const tcp_stack_record& record : records.stacks) TakeStack(record);
+  for (const stack_record& record : records.stacks) TakeStack(record);
   for (const tcp_row& row : records.rows) TakeRow(row);
   connections_ += records.rows.size();
 }
 
 // Judged now, while its process lives: the connection may outlive it.
-void Tcp::TakeStack(const tcp_stack_record& record) {
+void Tcp::TakeStack(const stack_record& record) {
   if (IsForeign(record.space)) return;
   const SpaceIndex index = FindSpace(record.space);
   Space& space = spaces_.at(index);

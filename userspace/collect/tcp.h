@@ -92,7 +92,7 @@ class Tcp {
   bool IsForeign(const space_key& key) const;
 
   void Take(const TcpProbe::Records& records);
-  void TakeStack(const tcp_stack_record& record);
+  void TakeStack(const stack_record& record);
   void TakeRow(const tcp_row& row);
   void TakeOpened(const tcp_row& row);
   void TakeAccepted(const tcp_row& row);

@@ -74,8 +74,8 @@ struct TcpProbe::Impl {
       tcp_row_record record;
       memcpy(&record, data, sizeof(record));
       pending.rows.push_back(record.row);
-    } else if (kind == TCP_RECORD_STACK && size >= sizeof(tcp_stack_record)) {
-      tcp_stack_record record;
+    } else if (kind == TCP_RECORD_STACK && size >= sizeof(stack_record)) {
+      stack_record record;
       memcpy(&record, data, sizeof(record));
       BoundStack(&record.stack);
       pending.stacks.push_back(record);

@@ -36,8 +36,8 @@ class TcpProbe {
   absl::Status FindSockets();
 
   struct Records {
-    std::vector<tcp_stack_record> stacks;  // each before the first connection that stands on it
-    std::vector<tcp_row> rows;             // that ended
+    std::vector<stack_record> stacks;  // each before the first connection that stands on it
+    std::vector<tcp_row> rows;         // that ended
   };
   // Takes what has come since the last call.
   Records Drain();
