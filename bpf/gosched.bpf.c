@@ -19,6 +19,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "recorded.h"
 #include "walk.h"
 #include "wire.h"
 
@@ -35,10 +36,6 @@ const volatile __u32 reason_coroutine = ~0u, reason_preempted = ~0u;
 
 /* Of the runtime; of it, where sched.sp, .pc and .bp are, and systemstack_switch. */
 struct go_layout layout = {};
-
-/* The recording is the time in [start_ns, stop_ns). Before it states are followed, but nothing is summed. */
-volatile __u64 start_ns = ~0ull;
-volatile __u64 stop_ns = ~0ull;
 
 #define FLAG_CARRY 0x1
 #define FLAG_ZERO 0x40
@@ -72,12 +69,8 @@ struct {
 	__type(value, struct goroutine_sum);
 } sums SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, GOSCHED_COUNTERS);
-	__type(key, u32);
-	__type(value, u64);
-} counters SEC(".maps");
+enum { COUNTERS = GOSCHED_COUNTERS };
+#include "counters.h"
 
 /* A uprobe's program can be preempted by that of another thread on its CPU: each thread puts stacks together in its own place. */
 struct {
@@ -88,26 +81,6 @@ struct {
 } walks SEC(".maps");
 
 /* --- small parts ------------------------------------------------------------------------------------------------- */
-
-static __always_inline void count(u32 counter, u64 by)
-{
-	u64 *value = bpf_map_lookup_elem(&counters, &counter);
-
-	if (value)
-		__sync_fetch_and_add(value, by);
-}
-
-/* The part of [from, to) that lies inside the recording. */
-static __always_inline u64 recorded(u64 from, u64 to)
-{
-	u64 start = start_ns, stop = stop_ns;
-
-	if (from < start)
-		from = start;
-	if (to > stop)
-		to = stop;
-	return to > from ? to - from : 0;
-}
 
 /* States whose time is summed. */
 static __always_inline bool is_off(u32 status)
@@ -135,15 +108,12 @@ static __always_inline u64 creator(u64 g)
 
 static __always_inline u64 keep_stack(u64 id, struct stack *stack)
 {
-	if (bpf_map_lookup_elem(&stacks, &id))
+	bool added;
+
+	if (put_stack(&stacks, id, stack, &added))
 		return id;
-	if (bpf_map_update_elem(&stacks, &id, stack, BPF_NOEXIST)) {
-		if (bpf_map_lookup_elem(&stacks, &id)) /* another CPU was faster */
-			return id;
-		count(GOSCHED_STACK_MAP_FULL, 1);
-		return STACK_LOST;
-	}
-	return id;
+	count(GOSCHED_STACK_MAP_FULL);
+	return STACK_LOST;
 }
 
 static __always_inline struct walk *own_walk(void)
@@ -170,13 +140,7 @@ static __always_inline bool on_own_stack(u64 g, u64 sp, u64 *high)
  */
 static __always_inline void begin_own_stack_walk(u64 sp, u64 bp, u64 high, struct walk *walk)
 {
-	struct stack *out = &walk->stack;
-
-	out->flags = 0;
-	out->goroutine_at = 0;
-	out->steps = 0;
-	out->steps_check = 0;
-	out->chain_at = 0;
+	start_stack(/*goroutine_at=*/0, /*chain_at=*/0, &walk->stack);
 	walk->goroutine = 0;
 	walk->low = sp;
 	walk->limit = high;
@@ -263,8 +227,8 @@ static __always_inline void book(struct goroutine_state *state, u64 now)
 		bpf_map_update_elem(&sums, &key, &zero, BPF_NOEXIST);
 		sum = bpf_map_lookup_elem(&sums, &key);
 		if (!sum) {
-			count(GOSCHED_SUM_MAP_FULL, 1);
-			count(GOSCHED_SUM_MAP_FULL_NS, time_ns);
+			count(GOSCHED_SUM_MAP_FULL);
+			count_by(GOSCHED_SUM_MAP_FULL_NS, time_ns);
 			return;
 		}
 	}
@@ -282,8 +246,8 @@ static __always_inline void end_state(u64 g, struct goroutine_state *state, u32 
 				state->reason = wait_reason(g);
 			book(state, now);
 		} else if (now > start_ns) {
-			count(GOSCHED_END_UNKNOWN, 1);
-			count(GOSCHED_END_UNKNOWN_NS, recorded(state->since, now));
+			count(GOSCHED_END_UNKNOWN);
+			count_by(GOSCHED_END_UNKNOWN_NS, recorded(state->since, now));
 		}
 		return;
 	}
@@ -297,7 +261,7 @@ static __always_inline void end_state(u64 g, struct goroutine_state *state, u32 
 		if (reason == reason_preempted || reason == reason_coroutine)
 			return;
 	}
-	count(GOSCHED_START_UNKNOWN, 1);
+	count(GOSCHED_START_UNKNOWN);
 }
 
 /* 0: it could not be read. Preempted at the entry of a function, or not begun, it stands before its first frame. */
@@ -305,13 +269,13 @@ static __always_inline u32 begin_stack(u64 g, u32 old, u32 new, u64 sp, u64 bp)
 {
 	if (new == GOROUTINE_SYSCALL)
 		return begin_syscall(g, sp, bp);
-	return begin_parked(g, new == GOROUTINE_RUNNABLE &&old != GOROUTINE_WAITING, sp, bp);
+	return begin_parked(g, old != GOROUTINE_WAITING && new == GOROUTINE_RUNNABLE, sp, bp);
 }
 
 static __always_inline u64 take_stack(u64 g, u32 old, u32 new, u64 sp, u64 bp)
 {
 	if (!begin_stack(g, old, new, sp, bp)) {
-		count(GOSCHED_NO_STACK, 1);
+		count(GOSCHED_NO_STACK);
 		return STACK_NONE;
 	}
 	return finish_goroutine_walk();
@@ -319,7 +283,7 @@ static __always_inline u64 take_stack(u64 g, u32 old, u32 new, u64 sp, u64 bp)
 
 static __always_inline void begin_state(u64 g, struct goroutine_state *state, u32 old, u32 new, u64 sp, u64 bp)
 {
-	bool goes_on = new == GOROUTINE_RUNNABLE &&old == GOROUTINE_WAITING && state->status == GOROUTINE_WAITING;
+	bool goes_on = old == GOROUTINE_WAITING && state->status == GOROUTINE_WAITING && new == GOROUTINE_RUNNABLE;
 
 	state->reason = 0;
 	state->status = new;
@@ -339,7 +303,7 @@ static __always_inline void change_state(u64 g, u32 old, u32 new, u64 sp, u64 bp
 	u64 now = bpf_ktime_get_ns();
 	struct goroutine_state *state;
 
-	count(GOSCHED_TRANSITIONS, 1);
+	count(GOSCHED_TRANSITIONS);
 	/* Its stack is moved, or the collector finds that nothing can wake it: it goes on doing what it did. */
 	if (old == GOROUTINE_COPYSTACK || new == GOROUTINE_COPYSTACK || old == GOROUTINE_LEAKED ||
 	    new == GOROUTINE_LEAKED || now >= stop_ns)
@@ -351,7 +315,7 @@ static __always_inline void change_state(u64 g, u32 old, u32 new, u64 sp, u64 bp
 		bpf_map_update_elem(&goroutines, &g, &first, BPF_NOEXIST);
 		state = bpf_map_lookup_elem(&goroutines, &g);
 		if (!state) {
-			count(GOSCHED_GOROUTINE_MAP_FULL, 1);
+			count(GOSCHED_GOROUTINE_MAP_FULL);
 			return;
 		}
 		state->created_at = creator(g);

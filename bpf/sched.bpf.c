@@ -22,6 +22,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "go_layouts.h"
+#include "recorded.h"
 #include "target.h"
 #include "task.h"
 #include "walk.h"
@@ -35,9 +36,6 @@ const volatile __u64 min_ns = 0;
 const volatile __u64 max_ns = ~0ull;
 const volatile __u32 per_thread = 0;
 
-/* The recording is the time in [start_ns, stop_ns). Before and after it the ledger moves, but books nothing. */
-volatile __u64 start_ns = ~0ull;
-volatile __u64 stop_ns = ~0ull;
 volatile __s64 clock_offset_ns = 0; /* as last measured on any CPU; 0: not yet */
 volatile __u32 generation = 0;      /* which of the two sample maps is written */
 
@@ -116,12 +114,8 @@ struct {
 	__type(value, struct space_totals);
 } totals SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, LEDGER_COUNTERS);
-	__type(key, u32);
-	__type(value, u64);
-} counters SEC(".maps");
+enum { COUNTERS = LEDGER_COUNTERS };
+#include "counters.h"
 
 /* Where a stack is put together. sched_switch runs with interrupts off, so one a CPU is enough for it. */
 struct {
@@ -154,26 +148,6 @@ struct {
 
 /* --- small parts ------------------------------------------------------------------------------------------------- */
 
-static __always_inline void count(u32 counter, u64 by)
-{
-	u64 *value = bpf_map_lookup_elem(&counters, &counter);
-
-	if (value)
-		__sync_fetch_and_add(value, by);
-}
-
-/* The part of [from, to) that lies inside the recording. */
-static __always_inline u64 recorded(u64 from, u64 to)
-{
-	u64 start = start_ns, stop = stop_ns;
-
-	if (from < start)
-		from = start;
-	if (to > stop)
-		to = stop;
-	return to > from ? to - from : 0;
-}
-
 static __always_inline void add_totals(struct ledger *ledger)
 {
 	struct space_totals *sum = bpf_map_lookup_elem(&totals, &ledger->space);
@@ -184,7 +158,7 @@ static __always_inline void add_totals(struct ledger *ledger)
 		bpf_map_update_elem(&totals, &ledger->space, &zero, BPF_NOEXIST);
 		sum = bpf_map_lookup_elem(&totals, &ledger->space);
 		if (!sum) {
-			count(LEDGER_TOTALS_FULL, 1);
+			count(LEDGER_TOTALS_FULL);
 			return;
 		}
 	}
@@ -200,15 +174,14 @@ static __always_inline void add_totals(struct ledger *ledger)
 
 static __always_inline u64 keep_stack(u64 id, struct stack *stack)
 {
-	if (bpf_map_lookup_elem(&stacks, &id))
-		return id;
-	if (bpf_map_update_elem(&stacks, &id, stack, BPF_NOEXIST)) {
-		if (bpf_map_lookup_elem(&stacks, &id)) /* another CPU was faster */
-			return id;
-		count(LEDGER_STACK_MAP_FULL, 1);
+	bool added = false;
+
+	if (!put_stack(&stacks, id, stack, &added)) {
+		count(LEDGER_STACK_MAP_FULL);
 		return STACK_LOST;
 	}
-	count(LEDGER_STACKS_KEPT, 1);
+	if (added)
+		count(LEDGER_STACKS_KEPT);
 	return id;
 }
 
@@ -385,8 +358,8 @@ static __always_inline void book_wait(struct task_struct *task, struct ledger *l
 		bpf_map_update_elem(map, &key, &zero, BPF_NOEXIST);
 		value = bpf_map_lookup_elem(map, &key);
 		if (!value) {
-			count(LEDGER_SAMPLE_MAP_FULL, 1);
-			count(LEDGER_SAMPLE_MAP_FULL_NS, blocked_ns);
+			count(LEDGER_SAMPLE_MAP_FULL);
+			count_by(LEDGER_SAMPLE_MAP_FULL_NS, blocked_ns);
 			return;
 		}
 	}
@@ -399,13 +372,13 @@ static __always_inline void book_wait(struct task_struct *task, struct ledger *l
 static __always_inline bool wanted(u64 blocked_ns, u64 recorded_ns)
 {
 	if (blocked_ns < min_ns) {
-		count(LEDGER_BELOW_MIN, 1);
-		count(LEDGER_BELOW_MIN_NS, recorded_ns);
+		count(LEDGER_BELOW_MIN);
+		count_by(LEDGER_BELOW_MIN_NS, recorded_ns);
 		return false;
 	}
 	if (blocked_ns > max_ns) {
-		count(LEDGER_ABOVE_MAX, 1);
-		count(LEDGER_ABOVE_MAX_NS, recorded_ns);
+		count(LEDGER_ABOVE_MAX);
+		count_by(LEDGER_ABOVE_MAX_NS, recorded_ns);
 		return false;
 	}
 	return true;
@@ -430,7 +403,7 @@ static __always_inline void end_off_cpu(struct task_struct *task, struct ledger 
 	ledger->totals.runnable_ns += runq_ns;
 	if (now <= start_ns)
 		return;
-	count(LEDGER_WAITS, 1);
+	count(LEDGER_WAITS);
 	if (!wanted(until - ledger->since, blocked_ns))
 		return;
 	if (waits_yet)
@@ -477,13 +450,13 @@ static __always_inline void repair_switch_in(struct task_struct *task, struct le
 	if (arrived < ledger->since || arrived > now) {
 		u64 unknown_ns = recorded(ledger->since, now);
 
-		count(LEDGER_START_UNKNOWN, 1);
-		count(LEDGER_UNKNOWN_NS, unknown_ns);
+		count(LEDGER_START_UNKNOWN);
+		count_by(LEDGER_UNKNOWN_NS, unknown_ns);
 		ledger->totals.unknown_ns += unknown_ns;
 		ledger->since = now;
 		return;
 	}
-	count(LEDGER_SWITCH_IN_REPAIRED, 1);
+	count(LEDGER_SWITCH_IN_REPAIRED);
 	end_off_cpu(task, ledger, arrived, false);
 	ledger->since = arrived;
 }
@@ -494,7 +467,7 @@ static __always_inline struct ledger *ledger_at_switch(struct task_struct *task,
 	struct ledger *ledger = bpf_task_storage_get(&ledgers, task, NULL, 0);
 
 	if (!ledger && now >= start_ns)
-		count(LEDGER_NO_STORAGE, 1);
+		count(LEDGER_NO_STORAGE);
 	return ledger;
 }
 
@@ -568,8 +541,8 @@ static __always_inline void switch_in(struct task_struct *task, u64 now)
 	if (ledger->state == THREAD_RUNNING) {
 		u64 unknown_ns = recorded(ledger->since, now);
 
-		count(LEDGER_END_UNKNOWN, 1);
-		count(LEDGER_UNKNOWN_NS, unknown_ns);
+		count(LEDGER_END_UNKNOWN);
+		count_by(LEDGER_UNKNOWN_NS, unknown_ns);
 		ledger->totals.unknown_ns += unknown_ns;
 	} else if (ledger->state && ledger->state != THREAD_OPENING) {
 		end_off_cpu(task, ledger, now, true);
@@ -613,7 +586,7 @@ int BPF_PROG(sched_switch_3, bool preempt, struct task_struct *prev, struct task
 static __always_inline void create_ledger(struct task_struct *task)
 {
 	if (!bpf_task_storage_get(&ledgers, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE))
-		count(LEDGER_NO_STORAGE, 1);
+		count(LEDGER_NO_STORAGE);
 }
 
 SEC("tp_btf/sched_process_fork")
@@ -708,7 +681,7 @@ static __always_inline void open_thread(struct seq_file *seq, struct task_struct
 	u32 task_state = task->__state & ~TASK_FREEZABLE, state = THREAD_RUNNABLE;
 
 	if (!ledger) {
-		count(LEDGER_NO_STORAGE, 1);
+		count(LEDGER_NO_STORAGE);
 		return;
 	}
 	if (ledger->state == THREAD_WAITING && ledger->user_stack == (STACK_PROMISE | (u32)task->pid)) {
@@ -767,7 +740,7 @@ static __always_inline void close_thread(struct seq_file *seq, struct task_struc
 	} else if (waits) {
 		ledger->totals.blocked_ns += blocked_ns;
 		if (blocked_ns) {
-			count(LEDGER_WAITS, 1);
+			count(LEDGER_WAITS);
 			if (wanted(stop - ledger->since, blocked_ns))
 				book_wait(task, ledger, stop, 0, kernel_stack);
 		}

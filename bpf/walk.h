@@ -189,6 +189,15 @@ static __always_inline u64 take_table_steps(u64 ip, u64 sp, struct walk *walk)
 	return sp;
 }
 
+static __always_inline void start_stack(u8 goroutine_at, u8 chain_at, struct stack *out)
+{
+	out->flags = 0;
+	out->goroutine_at = goroutine_at;
+	out->steps = 0;
+	out->steps_check = 0;
+	out->chain_at = chain_at;
+}
+
 /* The first steps of a walk: the instruction pointer, the callers before the frame pointers, and whose stack this is. */
 static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const struct go_layout *go,
 				       struct walk *walk)
@@ -200,11 +209,7 @@ static __always_inline void begin_walk(u64 ip, u64 sp, u64 bp, u64 fsbase, const
 	walk->bp = bp;
 	walk->goroutine = 0;
 	walk->hash = hash_step(hash_seed, ip);
-	out->flags = 0;
-	out->goroutine_at = 0xff;
-	out->steps = 0;
-	out->steps_check = 0;
-	out->chain_at = 1;
+	start_stack(/*goroutine_at=*/0xff, /*chain_at=*/1, out);
 	if (go && go->enabled)
 		find_goroutine(fsbase, sp, go, walk);
 	out->addresses[0] = ip;
@@ -227,11 +232,7 @@ static __always_inline bool begin_goroutine_walk(u64 g, bool interrupted, const 
 	struct stack *out = &walk->stack;
 	u64 address, word = 0;
 
-	out->flags = 0;
-	out->goroutine_at = 0;
-	out->steps = 0;
-	out->steps_check = 0;
-	out->chain_at = 1;
+	start_stack(/*goroutine_at=*/0, /*chain_at=*/1, out);
 	walk->goroutine = g;
 	address = enter_goroutine(walk, go);
 	if (!address)
@@ -325,6 +326,18 @@ static __always_inline u64 seal_kernel_stack(u32 count, struct stack *out)
 	out->end = WALK_COMPLETE;
 	out->flags = STACK_KERNEL;
 	return hash_to_id(hash);
+}
+
+/* Puts a stack into a map of them by id, if it is not there yet. false: there is no room. */
+static __always_inline bool put_stack(void *stacks, u64 id, struct stack *stack, bool *added)
+{
+	*added = false;
+	if (bpf_map_lookup_elem(stacks, &id))
+		return true;
+	if (bpf_map_update_elem(stacks, &id, stack, BPF_NOEXIST))
+		return bpf_map_lookup_elem(stacks, &id) != NULL; /* another CPU was faster */
+	*added = true;
+	return true;
 }
 
 #endif
