@@ -101,6 +101,8 @@ enum {
 };
 #include "told_stacks.h"
 
+const volatile bool walk_stacks = true;
+
 __u64 last_id = 0;
 const struct tcp_row empty_row = {};
 
@@ -177,6 +179,11 @@ static __always_inline void read_addresses(const struct sock *sk, struct tcp_row
 }
 
 /* --- rows -------------------------------------------------------------------------------------------------------- */
+
+static __always_inline u64 opener_stack(struct task_struct *task, u32 walker)
+{
+	return walk_stacks ? walk_current(task, walker) : STACK_NONE;
+}
 
 static __always_inline void emit_row(struct tcp_row *row)
 {
@@ -275,7 +282,7 @@ int BPF_PROG(tcp_opened, const struct sock *sk, const int oldstate, const int ne
 	name_owner(task, row);
 	if (newstate == TCP_LISTEN)
 		add_listener(row, (u64)sk);
-	row->stack = walk_current(task, WALKER_OPENED);
+	row->stack = opener_stack(task, WALKER_OPENED);
 	return 0;
 }
 
@@ -388,7 +395,7 @@ static __always_inline void emit_no_attempt(struct task_struct *task, struct pt_
 		u16 family, port;
 		u32 v4, v6[4];
 	} address = {}; /* sockaddr_in and sockaddr_in6; sin6_flowinfo lies where sin_addr does */
-	u64 stack = walk_current(task, walker);
+	u64 stack = opener_stack(task, walker);
 	struct tcp_row_record *record;
 	struct tcp_row *row;
 
@@ -493,7 +500,7 @@ static __always_inline int on_accept(struct task_struct *task, s64 fd, u32 walke
 	row->accepted_ns = bpf_ktime_get_ns();
 	row->flags &= ~TCP_IN_QUEUE;
 	name_owner(task, row);
-	row->stack = walk_current(task, walker);
+	row->stack = opener_stack(task, walker);
 	return 0;
 }
 

@@ -261,41 +261,59 @@ void Tcp::TakeRow(const tcp_row& row) {
     return;
   }
   if (IsForeign(row.space)) return;
-  if (options_.set_up && row.role == TCP_ROLE_OPENED) TakeOpened(row);
-  if (options_.set_up && row.role == TCP_ROLE_ACCEPTED) TakeAccepted(row);
+  ConnectionSums* sums = nullptr;
+  if (options_.groups) {
+    sums = groups_.Of({RoleOf(row), FindSpace(row.space), row.stack, PeerText(row)});
+    AddConnection(row, sums);
+  }
+  if (row.role == TCP_ROLE_OPENED) TakeOpened(row, sums);
+  if (row.role == TCP_ROLE_ACCEPTED) TakeAccepted(row, sums);
   if (options_.retransmits) TakeRetransmits(row);
 }
 
-void Tcp::TakeOpened(const tcp_row& row) {
+void Tcp::TakeOpened(const tcp_row& row, ConnectionSums* sums) {
   const bool in_flight_at_start = row.flags & TCP_BEFORE_ATTACH;
   const auto key = [&](std::string words, bool unfinished) {
     return KeyOf(kSetUp, row, unfinished ? Unfinished(words) : std::move(words));
   };
+  if (sums) ++sums->attempts;
   if (row.established_ns) {
+    const uint64_t took_ns = Since(row.open_ns, row.established_ns);
+    if (sums) ++sums->established;
+    if (sums && !in_flight_at_start) sums->connect.Add(took_ns);
     Succeeded(row);
-    BookSetUp(key("connect", in_flight_at_start), Since(row.open_ns, row.established_ns));
+    BookSetUp(key("connect", in_flight_at_start), took_ns);
   } else if (!row.closed_ns) {
     BookSetUp(key("connect", true), Since(row.open_ns, stop_ns_));
-  } else if (row.flags & TCP_NO_ATTEMPT) {
-    BookSetUp(key(ConnectFailure(row.error), false), std::nullopt);
   } else if (row.error) {
+    if (sums) ++sums->failures[ErrorWord(row.error)];
+    const bool tried = !(row.flags & TCP_NO_ATTEMPT);
     BookSetUp(key(ConnectFailure(row.error), in_flight_at_start),
-              Since(row.open_ns, row.closed_ns));
+              tried ? std::optional(Since(row.open_ns, row.closed_ns)) : std::nullopt);
   } else {
-    GivenUp(row, key("", false));
+    GivenUp(row, key("", false), sums);
   }
 }
 
-void Tcp::TakeAccepted(const tcp_row& row) {
+void Tcp::TakeAccepted(const tcp_row& row, ConnectionSums* sums) {
+  if (sums) {
+    ++sums->attempts;
+    ++sums->established;
+  }
+  const uint64_t until = row.accepted_ns ? row.accepted_ns
+                         : row.closed_ns ? row.closed_ns
+                                         : stop_ns_;
+  const uint64_t waited_ns = Since(row.established_ns, until);
   if (row.flags & TCP_START_UNKNOWN) {
     BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), std::nullopt);
   } else if (row.accepted_ns) {
-    BookSetUp(KeyOf(kSetUp, row, "accept queue"), Since(row.established_ns, row.accepted_ns));
+    if (sums) sums->accept_queue.Add(waited_ns);
+    BookSetUp(KeyOf(kSetUp, row, "accept queue"), waited_ns);
   } else if (!row.closed_ns) {
-    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), Since(row.established_ns, stop_ns_));
+    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), waited_ns);
   } else {
-    BookSetUp(KeyOf(kSetUp, row, AcceptFailure(row.error)),
-              Since(row.established_ns, row.closed_ns));
+    if (sums) ++sums->failures[ErrorWord(row.error)];
+    BookSetUp(KeyOf(kSetUp, row, AcceptFailure(row.error)), waited_ns);
   }
 }
 
@@ -315,6 +333,7 @@ void Tcp::TakeRetransmits(const tcp_row& row) {
 }
 
 Tcp::SumKey Tcp::KeyOf(Event event, const tcp_row& row, std::string words) {
+  if (event == kSetUp && !options_.set_up) return {};
   SumKey key(event, FindSpace(row.space), row.stack, std::move(words), PeerText(row), 0, "");
   if (options_.per_thread) {
     std::get<5>(key) = row.tid;
@@ -328,6 +347,7 @@ Tcp::SumKey Tcp::KeyOf(Event event, const tcp_row& row, std::string words) {
 }
 
 void Tcp::BookSetUp(SumKey key, std::optional<uint64_t> time_ns) {
+  if (!options_.set_up) return;
   if (time_ns && (*time_ns < options_.min_ns || *time_ns > options_.max_ns)) {
     Hidden& hidden = *time_ns < options_.min_ns ? below_min_ : above_max_;
     ++hidden.count;
@@ -365,7 +385,7 @@ bool LostTo(const Attempt& loser, const Attempt& winner) {
 
 void Tcp::Succeeded(const tcp_row& row) {
   const PortOfProcess port(row.space.tgid, row.remote_port);
-  Attempt winner{row.open_ns, row.established_ns, RemoteOf(row), false, {}};
+  Attempt winner{row.open_ns, row.established_ns, RemoteOf(row), false, {}, nullptr};
   if (const auto found = given_up_.find(port); found != given_up_.end()) {
     std::vector<Attempt>& losers = found->second;
     const auto lost = std::stable_partition(
@@ -379,10 +399,10 @@ void Tcp::Succeeded(const tcp_row& row) {
   if (latest.size() > kMostSucceeded) latest.pop_front();
 }
 
-void Tcp::GivenUp(const tcp_row& row, SumKey key) {
+void Tcp::GivenUp(const tcp_row& row, SumKey key, ConnectionSums* sums) {
   const PortOfProcess port(row.space.tgid, row.remote_port);
   const bool since_before = row.flags & TCP_BEFORE_ATTACH;
-  Attempt loser{row.open_ns, row.closed_ns, RemoteOf(row), since_before, std::move(key)};
+  Attempt loser{row.open_ns, row.closed_ns, RemoteOf(row), since_before, std::move(key), sums};
   bool lost = false;
   if (const auto found = succeeded_.find(port); found != succeeded_.end()) {
     lost = std::any_of(found->second.begin(), found->second.end(),
@@ -398,6 +418,8 @@ void Tcp::GivenUp(const tcp_row& row, SumKey key) {
 }
 
 void Tcp::BookGivenUp(Attempt attempt, bool superseded) {
+  if (attempt.sums && superseded) ++attempt.sums->superseded;
+  if (attempt.sums && !superseded) ++attempt.sums->failures[ErrorWord(0)];
   const std::string words = superseded ? "connect superseded" : ConnectFailure(0);
   std::get<3>(attempt.key) = attempt.since_before ? Unfinished(words) : words;
   BookSetUp(std::move(attempt.key), Since(attempt.open_ns, attempt.end_ns));
@@ -405,7 +427,28 @@ void Tcp::BookGivenUp(Attempt attempt, bool superseded) {
 
 // --- The recording.
 
-absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interrupted) const {
+uint32_t Tcp::AddStack(uint64_t id, SpaceIndex base, StackIndex* index,
+                       Recording* recording) const {
+  Stack stack;
+  if (const auto found = stacks_.find(id); found != stacks_.end()) {
+    stack = found->second;
+  } else if (id == STACK_MISSED) {
+    stack = MarkerStack(kBeforeAttach, StackEnd::kNone);
+  } else if (id == STACK_NONE) {
+    stack.end = StackEnd::kNone;
+  } else {
+    stack = MarkerStack("stack lost", StackEnd::kLost);
+  }
+  for (Segment& segment : stack.segments) {
+    if (segment.kind != SegmentKind::kMarker) segment.space += base;
+  }
+  const auto [place, fresh] = index->try_emplace(stack, recording->stacks.size());
+  if (fresh) recording->stacks.push_back(std::move(stack));
+  return place->second;
+}
+
+absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interrupted,
+                       std::vector<ConnectionGroup>* groups) const {
   const SpaceIndex base = recording->spaces.size();
   const size_t first_stack = recording->stacks.size();
   RecordedEvent events[2];
@@ -413,27 +456,12 @@ absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interr
   events[kSetUp].columns = {{"time", "ns"}, {"count", "count"}};
   events[kRetransmits].name = "retrans";
   events[kRetransmits].columns = {{"segments", "segments"}, {"bytes", "bytes"}};
-  std::map<Stack, uint32_t> index;
+  StackIndex index;
   for (const auto& [key, sum] : sums_) {
     const auto& [event, space, id, words, peer, tid, thread] = key;
-    Stack stack;
-    if (const auto found = stacks_.find(id); found != stacks_.end()) {
-      stack = found->second;
-    } else if (id == STACK_MISSED) {
-      stack = MarkerStack(kBeforeAttach, StackEnd::kNone);
-    } else if (id == STACK_NONE) {
-      stack.end = StackEnd::kNone;
-    } else {
-      stack = MarkerStack("stack lost", StackEnd::kLost);
-    }
-    for (Segment& segment : stack.segments) {
-      if (segment.kind != SegmentKind::kMarker) segment.space += base;
-    }
-    const auto [place, fresh] = index.try_emplace(stack, recording->stacks.size());
-    if (fresh) recording->stacks.push_back(std::move(stack));
     Sample sample;
     sample.space = base + space;
-    sample.stack = place->second;
+    sample.stack = AddStack(id, base, &index, recording);
     sample.reason.words = words;
     sample.reason.peer = peer;
     if (options_.per_thread) {
@@ -442,6 +470,11 @@ absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interr
     }
     sample.values = {sum.first, sum.second};
     events[event].samples.push_back(std::move(sample));
+  }
+  for (const auto& [key, sums] : groups_.all()) {
+    if (!groups) break;
+    const auto& [role, space, id, peer] = key;
+    groups->push_back({role, base + space, AddStack(id, base, &index, recording), peer, sums});
   }
   recording->per_thread |= options_.per_thread;
   for (const Event event : {kSetUp, kRetransmits}) {
@@ -456,7 +489,7 @@ absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interr
 
 void Tcp::AddLosses(Recording* recording) const {
   const std::vector<uint64_t> counters = probe_->Counters();
-  const std::string event = options_.set_up ? "tcp" : "retrans";
+  const std::string event = options_.set_up ? "tcp" : options_.retransmits ? "retrans" : "net";
   const auto add = [&](std::string name, uint64_t count, std::string remedy, bool dropped) {
     if (count == 0) return;
     Loss loss;
@@ -477,6 +510,8 @@ void Tcp::AddLosses(Recording* recording) const {
   add("ring of stacks full", counters[TCP_STACK_RING_FULL], "", false);
   add("listeners not followed", counters[TCP_LISTENER_MAP_FULL], "", false);
   add("peers not told apart", peers_not_kept_, "", false);
+  add("paths of connections not told apart", groups_.without_path(), "", false);
+  add("peers of connections not told apart", groups_.without_peer(), "", false);
   add("process gone before it could be read", gone_.size(), "", false);
   add("process events lost", events_->lost(), "", false);
   for (auto [hidden, why] : {std::pair(below_min_, "--min"), std::pair(above_max_, "--max")}) {

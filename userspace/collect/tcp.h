@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "symbolizer/module_cache.h"
+#include "userspace/collect/connection_groups.h"
 #include "userspace/collect/pid_namespace.h"
 #include "userspace/collect/process_change.h"
 #include "userspace/collect/process_events.h"
@@ -34,6 +35,7 @@ struct TcpOptions {
   TcpProbeOptions probe;
   bool set_up = false;       // -e tcp
   bool retransmits = false;  // -e retrans
+  bool groups = false;       // sums by peer and code path
   bool per_thread = false;
   bool follow_children = false;
   std::string wanted_comm;  // --comm: processes that take this name later are targets too
@@ -51,8 +53,10 @@ class Tcp {
   // Ends the recording now and takes what is left. `Fill` may be called after it.
   absl::StatusOr<std::vector<ProcessChange>> Stop();
   // Adds the events, their stacks, spaces, names and losses. `interrupted` is asked now and then;
-  // when it says true, the call returns early with Cancelled.
-  absl::Status Fill(Recording* recording, const std::function<bool()>& interrupted) const;
+  // when it says true, the call returns early with Cancelled. `groups`: gets the sums by peer and
+  // code path, with the stacks that the recording then holds.
+  absl::Status Fill(Recording* recording, const std::function<bool()>& interrupted,
+                    std::vector<ConnectionGroup>* groups = nullptr) const;
 
   // Adds a process to the targets (TARGET_SET). Kernel's number.
   absl::Status AddTarget(uint32_t kernel_tgid);
@@ -79,7 +83,9 @@ class Tcp {
     Address remote = {};
     bool since_before = false;  // it was in flight when the recording began
     SumKey key;
+    ConnectionSums* sums = nullptr;
   };
+  using StackIndex = std::map<Stack, uint32_t>;         // of a recording
   using PortOfProcess = std::pair<uint32_t, uint16_t>;  // tgid, remote port
 
   Tcp(PidNamespace* pids, symbolizer::ModuleCache* modules) : pids_(pids), spaces_(pids, modules) {}
@@ -94,16 +100,17 @@ class Tcp {
   void Take(const TcpProbe::Records& records);
   void TakeStack(const stack_record& record);
   void TakeRow(const tcp_row& row);
-  void TakeOpened(const tcp_row& row);
-  void TakeAccepted(const tcp_row& row);
+  void TakeOpened(const tcp_row& row, ConnectionSums* sums);
+  void TakeAccepted(const tcp_row& row, ConnectionSums* sums);
   void TakeRetransmits(const tcp_row& row);
   SumKey KeyOf(Event event, const tcp_row& row, std::string words);
   void BookSetUp(SumKey key, std::optional<uint64_t> time_ns);
   void BookRetransmits(const tcp_row& row, std::string words, uint64_t segments, uint64_t bytes);
   // Attempts that race each other (Happy Eyeballs): who loses is no failure.
   void Succeeded(const tcp_row& row);
-  void GivenUp(const tcp_row& row, SumKey key);
+  void GivenUp(const tcp_row& row, SumKey key, ConnectionSums* sums);
   void BookGivenUp(Attempt attempt, bool superseded);
+  uint32_t AddStack(uint64_t id, SpaceIndex base, StackIndex* index, Recording* recording) const;
   void AddLosses(Recording* recording) const;
 
   PidNamespace* pids_;
@@ -118,6 +125,7 @@ class Tcp {
   absl::flat_hash_map<uint32_t, uint64_t> start_ticks_;  // of named targets, by kernel tgid
   absl::flat_hash_map<uint64_t, Stack> stacks_;          // by the probe's id
   std::map<SumKey, Sum> sums_;
+  ConnectionGroups groups_;
   absl::flat_hash_set<SpaceIndex> gone_;  // opened connections, and could not be read
   uint64_t peers_not_kept_ = 0;
   uint64_t ownerless_ = 0;  // in an accept queue whose listener is not known

@@ -98,6 +98,7 @@ absl::StatusOr<std::unique_ptr<TcpProbe>> TcpProbe::Load(const TcpProbeOptions& 
   knobs->target_mode = options.mode;
   knobs->target_tgid = options.mode == TARGET_ONE && !options.tgids.empty() ? options.tgids[0] : 0;
   knobs->own_tgid = options.own_tgid;
+  knobs->walk_stacks = options.stacks;
   if (getrandom(&knobs->hash_seed, sizeof(knobs->hash_seed), 0) < 0) knobs->hash_seed = getpid();
   if (const int error = tcp_bpf__load(&s))
     return BpfError(error, "cannot load the programs for connections");

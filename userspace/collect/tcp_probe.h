@@ -22,6 +22,7 @@ struct TcpProbeOptions {
   target_mode mode = TARGET_ONE;
   std::vector<uint32_t> tgids;     // the initial pid namespace's numbers; not used by TARGET_ALL
   uint32_t own_tgid = 0;           // the recorder's own number, which TARGET_ALL leaves out
+  bool stacks = true;              // else connections are told apart by process and peer alone
   uint32_t stack_entries = 16384;  // distinct stacks
 };
 

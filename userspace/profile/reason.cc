@@ -217,34 +217,6 @@ std::string SyscallReason(int32_t number, std::optional<std::string_view> name, 
 
 constexpr std::string_view kUnfinished = " (unfinished)";
 
-// Numbers of include/uapi/asm-generic/errno.h: of the recording's machine, which is Linux.
-std::string ErrorWord(int32_t error) {
-  switch (error) {
-    case 0:
-      return "abandoned";
-    case 99:  // EADDRNOTAVAIL: no local address, or no port left
-      return "no address";
-    case 1:    // EPERM
-    case 13:   // EACCES
-    case 92:   // ENOPROTOOPT
-    case 100:  // ENETDOWN
-    case 101:  // ENETUNREACH
-    case 112:  // EHOSTDOWN
-    case 113:  // EHOSTUNREACH
-      return "unreachable";
-    case 32:   // EPIPE: reset after the other side had closed
-    case 103:  // ECONNABORTED
-    case 104:  // ECONNRESET
-      return "reset";
-    case 110:
-      return "timed out";
-    case 111:
-      return "refused";
-    default:
-      return fmt::format("error {}", error);
-  }
-}
-
 }  // namespace
 
 Evidence UserEvidence(std::string_view name) {
@@ -310,6 +282,34 @@ std::string_view SyscallMachine() {
 #else
 #error "Which machine's system calls are these?"
 #endif
+}
+
+// Numbers of include/uapi/asm-generic/errno.h: of the recording's machine, which is Linux.
+std::string ErrorWord(int32_t error) {
+  switch (error) {
+    case 0:
+      return "abandoned";
+    case 99:  // EADDRNOTAVAIL: no local address, or no port left
+      return "no address";
+    case 1:    // EPERM
+    case 13:   // EACCES
+    case 92:   // ENOPROTOOPT
+    case 100:  // ENETDOWN
+    case 101:  // ENETUNREACH
+    case 112:  // EHOSTDOWN
+    case 113:  // EHOSTUNREACH
+      return "unreachable";
+    case 32:   // EPIPE: reset after the other side had closed
+    case 103:  // ECONNABORTED
+    case 104:  // ECONNRESET
+      return "reset";
+    case 110:
+      return "timed out";
+    case 111:
+      return "refused";
+    default:
+      return fmt::format("error {}", error);
+  }
 }
 
 std::string ConnectFailure(int32_t error) { return fmt::format("connect {}", ErrorWord(error)); }

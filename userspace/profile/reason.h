@@ -41,6 +41,8 @@ std::optional<std::string_view> SyscallName(int32_t number);
 // The machine of SyscallName(), as uname(2) writes it: "x86_64", "aarch64".
 std::string_view SyscallMachine();
 
+// What a connection came to, from Linux's errno: "refused", "timed out"; 0: "abandoned".
+std::string ErrorWord(int32_t error);
 // The words of a connection that failed, from Linux's errno: "connect refused", "connect timed
 // out". 0: its program closed the socket while it was trying, "connect abandoned".
 std::string ConnectFailure(int32_t error);
