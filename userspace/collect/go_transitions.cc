@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fmt/format.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 
 #include "bpf/wire.h"
 #include "gosched.skel.h"
+#include "userspace/collect/bpf_object.h"
 #include "userspace/collect/status.h"
 #include "userspace/collect/walk_end.h"
 #include "userspace/go/unwind.h"
@@ -84,7 +84,7 @@ absl::StatusOr<GoschedSkeleton> LoadGosched(const GoRuntime& runtime,
   knobs->syscalls_come_by = options.syscalls_come_by;
   knobs->reason_coroutine = ReasonNumber(runtime, GoroutineWaits::kCoroutine);
   knobs->reason_preempted = ReasonNumber(runtime, GoroutineWaits::kPreempted);
-  if (getrandom(&knobs->hash_seed, sizeof(knobs->hash_seed), 0) < 0) knobs->hash_seed = getpid();
+  knobs->hash_seed = HashSeed();
   go_layout& layout = skeleton->bss->layout;
   layout.enabled = 1;
   layout.g_sched_sp = offsets.g_sched_sp;
@@ -110,17 +110,6 @@ int AttachMulti(int program, const std::string& file, uint64_t offset, uint32_t 
   return fd < 0 ? -errno : static_cast<int>(fd);
 }
 
-template <typename Key, typename Value, typename Visit>
-void ForEach(int map, const Visit& visit) {
-  Key key, next;
-  for (bool first = true; bpf_map_get_next_key(map, first ? nullptr : &key, &next) == 0;
-       first = false) {
-    Value value;
-    if (bpf_map_lookup_elem(map, &next, &value) == 0) visit(next, value);
-    key = next;
-  }
-}
-
 bool IsOff(uint32_t status) {
   return status == GOROUTINE_WAITING || status == GOROUTINE_RUNNABLE || status == GOROUTINE_SYSCALL;
 }
@@ -144,15 +133,8 @@ struct GoTransitions::Impl {
     if (link) bpf_link__destroy(std::exchange(link, nullptr));
   }
 
-  uint64_t Counter(uint32_t counter) const {
-    const int cpus = libbpf_num_possible_cpus();
-    if (cpus <= 0) return 0;
-    std::vector<uint64_t> values(cpus);
-    if (bpf_map_lookup_elem(bpf_map__fd(skeleton->maps.counters), &counter, values.data()))
-      return 0;
-    uint64_t sum = 0;
-    for (const uint64_t value : values) sum += value;
-    return sum;
+  std::vector<uint64_t> Counters() const {
+    return SumOverCpus(bpf_map__fd(skeleton->maps.counters), GOSCHED_COUNTERS);
   }
 
   void PutStack(uint64_t id, GoUnwinder* unwinder, MeasuredWaits* waits) const {
@@ -238,23 +220,20 @@ uint64_t GoTransitions::Start() {
   auto& skeleton = *impl_->skeleton;
   __atomic_store_n(&skeleton.data->start_ns, ~uint64_t{0}, __ATOMIC_SEQ_CST);
   const int sums = bpf_map__fd(skeleton.maps.sums);
-  std::vector<goroutine_key> keys;
-  ForEach<goroutine_key, goroutine_sum>(
-      sums, [&](const goroutine_key& key, const goroutine_sum&) { keys.push_back(key); });
-  for (const goroutine_key& key : keys) bpf_map_delete_elem(sums, &key);
+  for (const auto& [key, sum] : Entries<goroutine_key, goroutine_sum>(sums))
+    bpf_map_delete_elem(sums, &key);
   impl_->start_ns = ClockNs(CLOCK_MONOTONIC);
   __atomic_store_n(&skeleton.data->start_ns, impl_->start_ns, __ATOMIC_SEQ_CST);
   return impl_->start_ns;
 }
 
-uint64_t GoTransitions::transitions() const { return impl_->Counter(GOSCHED_TRANSITIONS); }
+uint64_t GoTransitions::transitions() const { return impl_->Counters()[GOSCHED_TRANSITIONS]; }
 
 void GoTransitions::Stop(uint64_t stop_ns) {
   impl_->stop_ns = stop_ns;
   __atomic_store_n(&impl_->skeleton->data->stop_ns, stop_ns, __ATOMIC_SEQ_CST);
   impl_->Detach();  // and waits until no hit is on its way
-  impl_->counters.resize(GOSCHED_COUNTERS);
-  for (uint32_t i = 0; i < GOSCHED_COUNTERS; ++i) impl_->counters[i] = impl_->Counter(i);
+  impl_->counters = impl_->Counters();
 }
 
 std::vector<MeasuredWaits> GoTransitions::Waits() const {
@@ -314,17 +293,10 @@ void GoTransitions::AddLosses(Recording* recording) const {
 }
 
 std::vector<int> GoTransitions::ProgramFds() const {
-  return {bpf_program__fd(impl_->skeleton->progs.casgstatus)};
+  return FdsOf({impl_->skeleton->progs.casgstatus});
 }
 
-std::vector<int> GoTransitions::MapFds() const {
-  std::vector<int> fds;
-  const bpf_map* map;
-  bpf_object__for_each_map(map, impl_->skeleton->obj) {
-    if (bpf_map__fd(map) >= 0) fds.push_back(bpf_map__fd(map));
-  }
-  return fds;
-}
+std::vector<int> GoTransitions::MapFds() const { return MapFdsOf(impl_->skeleton->obj); }
 
 uint64_t TransitionCostNs(const GoTransitionSite& site) {
   return site.emulated ? kEmulatedHitNs : kSteppedHitNs;

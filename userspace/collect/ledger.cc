@@ -5,14 +5,12 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fmt/format.h>
-#include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
-#include <algorithm>
-
 #include "sched.skel.h"
+#include "userspace/collect/bpf_object.h"
 #include "userspace/collect/iterator.h"
+#include "userspace/collect/probe_targets.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/collect/status.h"
 
@@ -37,18 +35,12 @@ absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_fr
   bpf_map__set_max_entries(skeleton->maps.stacks, options.stack_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_0, options.sample_entries);
   bpf_map__set_max_entries(skeleton->maps.samples_1, options.sample_entries);
-  if (options.mode == TARGET_ONE) {
-    bpf_map__set_max_entries(skeleton->maps.totals, kMostPrograms);
-    bpf_map__set_max_entries(skeleton->maps.targets, 1);  // not asked
-  }
+  if (options.mode == TARGET_ONE) bpf_map__set_max_entries(skeleton->maps.totals, kMostPrograms);
+  ProbeTargets::Prepare(options, skeleton.get());
   auto* knobs = skeleton->rodata;
-  knobs->target_mode = options.mode;
-  knobs->target_tgid = options.mode == TARGET_ONE && !options.tgids.empty() ? options.tgids[0] : 0;
-  knobs->own_tgid = options.own_tgid;
   knobs->min_ns = options.min_ns;
   knobs->max_ns = options.max_ns;
   knobs->per_thread = options.per_thread;
-  if (getrandom(&knobs->hash_seed, sizeof(knobs->hash_seed), 0) < 0) knobs->hash_seed = getpid();
   if (const int error = sched_bpf__load(skeleton.get()))
     return BpfError(error, "cannot load the ledger's programs");
   return skeleton;
@@ -58,6 +50,7 @@ absl::StatusOr<Skeleton> LoadFlavour(const LedgerOptions& options, bool state_fr
 
 struct Ledger::Impl {
   Skeleton skeleton;
+  ProbeTargets targets;
   bool state_from_tracepoint = true;
   int barrier_map = -1;  // an inner map for the barrier
 
@@ -96,13 +89,9 @@ absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Load(const LedgerOptions& option
   impl->skeleton = *std::move(skeleton);
   impl->barrier_map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "barrier_inner", 4, 4, 1, nullptr);
   if (impl->barrier_map < 0) return BpfError(errno, "cannot create a map");
-  std::unique_ptr<Ledger> ledger(new Ledger(std::move(impl)));
-  if (options.mode == TARGET_SET) {
-    for (uint32_t tgid : options.tgids) {
-      if (auto status = ledger->AddTarget(tgid); !status.ok()) return status;
-    }
-  }
-  return ledger;
+  impl->targets = ProbeTargets::Of(*impl->skeleton);
+  if (auto status = impl->targets.AddAll(options); !status.ok()) return status;
+  return std::unique_ptr<Ledger>(new Ledger(std::move(impl)));
 }
 
 absl::Status Ledger::Attach() {
@@ -112,16 +101,10 @@ absl::Status Ledger::Attach() {
   bpf_link* link = bpf_program__attach(hook);
   if (!link) return BpfError(errno, "cannot attach to sched_switch");
   (impl_->state_from_tracepoint ? s.links.sched_switch : s.links.sched_switch_3) = link;
-  for (auto [program, slot] : {std::pair(s.progs.ledger_fork, &s.links.ledger_fork),
-                               std::pair(s.progs.ledger_exec, &s.links.ledger_exec),
-                               std::pair(s.progs.sched_waking, &s.links.sched_waking),
-                               std::pair(s.progs.sched_wakeup_new, &s.links.sched_wakeup_new)}) {
-    *slot = bpf_program__attach(program);
-    if (!*slot) {
-      return BpfError(errno, fmt::format("cannot attach {}", bpf_program__name(program)));
-    }
-  }
-  return absl::OkStatus();
+  return AttachAll({{s.progs.ledger_fork, &s.links.ledger_fork},
+                    {s.progs.ledger_exec, &s.links.ledger_exec},
+                    {s.progs.sched_waking, &s.links.sched_waking},
+                    {s.progs.sched_wakeup_new, &s.links.sched_wakeup_new}});
 }
 
 absl::StatusOr<std::vector<thread_record>> Ledger::OpenPass() { return impl_->Pass(PASS_OPEN); }
@@ -136,16 +119,7 @@ absl::StatusOr<Ledger::Samples> Ledger::Drain() {
   if (auto status = impl_->Barrier(); !status.ok()) return status;
   const int map = bpf_map__fd(old ? s.maps.samples_1 : s.maps.samples_0);
   // No program writes to this map any more, so it can be read and emptied in two steps.
-  Samples samples;
-  sample_key key, next;
-  std::vector<sample_key> keys;
-  bool first = true;
-  while (bpf_map_get_next_key(map, first ? nullptr : &key, &next) == 0) {
-    sample_value value;
-    if (bpf_map_lookup_elem(map, &next, &value) == 0) samples.emplace_back(next, value);
-    key = next;
-    first = false;
-  }
+  Samples samples = Entries<sample_key, sample_value>(map);
   for (const auto& sample : samples) bpf_map_delete_elem(map, &sample.first);
   return samples;
 }
@@ -172,64 +146,14 @@ void Ledger::ForgetStacks(const std::vector<uint64_t>& ids) {
   for (uint64_t id : ids) bpf_map_delete_elem(map, &id);
 }
 
-void Ledger::SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout) {
-  auto& s = *impl_->skeleton;
-  const go_layout value = RawGoLayout(layout);
-  if (s.rodata->target_mode == TARGET_ONE) {
-    PutGoLayout(value, &s.bss->one_go);
-    return;
-  }
-  const int map = bpf_map__fd(s.maps.go_layouts);
-  if (layout) {
-    bpf_map_update_elem(map, &tgid, &value, BPF_ANY);
-  } else {
-    bpf_map_delete_elem(map, &tgid);
-  }
-}
-
-void Ledger::SetFrameStep(uint64_t address, const frame_step& step) {
-  auto& s = *impl_->skeleton;
-  if (bpf_map_update_elem(bpf_map__fd(s.maps.frame_steps), &address, &step, BPF_ANY) == 0)
-    s.bss->frame_steps_used = 1;
-}
-
-absl::Status Ledger::AddTarget(uint32_t tgid) {
-  const uint8_t one = 1;
-  if (bpf_map_update_elem(targets_fd(), &tgid, &one, BPF_ANY))
-    return BpfError(errno, "too many target processes");
-  return absl::OkStatus();
-}
-
-void Ledger::RemoveTarget(uint32_t tgid) {
-  bpf_map_delete_elem(targets_fd(), &tgid);
-  bpf_map_delete_elem(bpf_map__fd(impl_->skeleton->maps.go_layouts), &tgid);
-}
+ProbeTargets& Ledger::targets() { return impl_->targets; }
 
 std::vector<uint64_t> Ledger::Counters() const {
-  const int cpus = libbpf_num_possible_cpus();
-  std::vector<uint64_t> sums(LEDGER_COUNTERS);
-  if (cpus <= 0) return sums;
-  std::vector<uint64_t> values(cpus);
-  for (uint32_t counter = 0; counter < LEDGER_COUNTERS; ++counter) {
-    if (bpf_map_lookup_elem(bpf_map__fd(impl_->skeleton->maps.counters), &counter, values.data()))
-      continue;
-    for (uint64_t value : values) sums[counter] += value;
-  }
-  return sums;
+  return SumOverCpus(bpf_map__fd(impl_->skeleton->maps.counters), LEDGER_COUNTERS);
 }
 
 std::vector<std::pair<space_key, space_totals>> Ledger::Totals() const {
-  std::vector<std::pair<space_key, space_totals>> result;
-  const int map = bpf_map__fd(impl_->skeleton->maps.totals);
-  space_key key, next;
-  bool first = true;
-  while (bpf_map_get_next_key(map, first ? nullptr : &key, &next) == 0) {
-    space_totals value;
-    if (bpf_map_lookup_elem(map, &next, &value) == 0) result.emplace_back(next, value);
-    key = next;
-    first = false;
-  }
-  return result;
+  return Entries<space_key, space_totals>(bpf_map__fd(impl_->skeleton->maps.totals));
 }
 
 std::string Ledger::mechanism() const {
@@ -237,25 +161,12 @@ std::string Ledger::mechanism() const {
                      impl_->state_from_tracepoint ? "" : " (without prev_state)");
 }
 
-int Ledger::targets_fd() const { return bpf_map__fd(impl_->skeleton->maps.targets); }
-
 std::vector<int> Ledger::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
-  std::vector<int> fds;
-  for (const bpf_program* program : {p.sched_switch, p.sched_switch_3, p.sched_waking,
-                                     p.sched_wakeup_new, p.ledger_fork, p.ledger_exec}) {
-    if (bpf_program__fd(program) >= 0) fds.push_back(bpf_program__fd(program));
-  }
-  return fds;
+  return FdsOf({p.sched_switch, p.sched_switch_3, p.sched_waking, p.sched_wakeup_new, p.ledger_fork,
+                p.ledger_exec});
 }
 
-std::vector<int> Ledger::MapFds() const {
-  std::vector<int> fds;
-  const bpf_map* map;
-  bpf_object__for_each_map(map, impl_->skeleton->obj) {
-    if (bpf_map__fd(map) >= 0) fds.push_back(bpf_map__fd(map));
-  }
-  return fds;
-}
+std::vector<int> Ledger::MapFds() const { return MapFdsOf(impl_->skeleton->obj); }
 
 }  // namespace stallscope

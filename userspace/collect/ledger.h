@@ -17,17 +17,16 @@
 #include <vector>
 
 #include "bpf/wire.h"
-#include "userspace/process/go_layout.h"
+#include "userspace/collect/target_options.h"
 
 namespace stallscope {
 
-struct LedgerOptions {
-  target_mode mode = TARGET_ONE;
-  std::vector<uint32_t> tgids;  // the initial pid namespace's numbers; not used by TARGET_ALL
+class ProbeTargets;
+
+struct LedgerOptions : TargetOptions {
   uint64_t min_ns = 0;
   uint64_t max_ns = ~0ull;
   bool per_thread = false;
-  uint32_t own_tgid = 0;           // the recorder's own number, which TARGET_ALL leaves out
   uint32_t stack_entries = 16384;  // distinct stacks that the kernel map holds between two drains
   uint32_t sample_entries = 16384;
 };
@@ -63,18 +62,13 @@ class Ledger {
   // Forgets stacks that user space has read. They come again when they occur again.
   void ForgetStacks(const std::vector<uint64_t>& ids);
 
-  void SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout);
-  // How the walker steps from `address` to its caller, in every process. Forgotten when there is no
-  // room: stacks are then shallower, not wrong.
-  void SetFrameStep(uint64_t address, const frame_step& step);
-  absl::Status AddTarget(uint32_t tgid);
-  void RemoveTarget(uint32_t tgid);
+  // Whom it is about, and what its walker knows of them.
+  ProbeTargets& targets();
 
   // Sums over all CPUs, indexed by enum ledger_counter.
   std::vector<uint64_t> Counters() const;
   std::vector<std::pair<space_key, space_totals>> Totals() const;
   std::string mechanism() const;
-  int targets_fd() const;
   // Every program and map, for what observation costs.
   std::vector<int> ProgramFds() const;
   std::vector<int> MapFds() const;

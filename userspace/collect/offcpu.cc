@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "symbolizer/go_binary.h"
+#include "userspace/collect/probe_targets.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
 #include "userspace/process/proc_files.h"
@@ -96,7 +97,7 @@ absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& optio
   events.tgid = ledger.tgids.empty() ? 0 : ledger.tgids[0];
   events.follow_children = options.follow_children;
   events.wanted_comm = options.wanted_comm;
-  events.targets_fd = self->ledger_->targets_fd();
+  events.targets_fd = self->ledger_->targets().fd();
   auto attached = ProcessEvents::Attach(events);
   if (!attached.ok()) return attached.status();
   self->events_ = *std::move(attached);
@@ -157,7 +158,7 @@ absl::Status OffCpu::ReadOpenThreads() {
 }
 
 void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
-  ledger_->SetGoLayout(kernel_tgid, space.go);
+  ledger_->targets().SetGoLayout(kernel_tgid, space.go);
   // The C library's system call wrappers, and what calls them inside it, are where most native
   // threads wait: their tables are read ahead, for as many processes as there is room; elsewhere
   // the first wait of a site teaches it.
@@ -169,7 +170,7 @@ void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
 void OffCpu::TeachStep(uint64_t address, bool is_return, const LiveSpace& space) {
   if (!taught_steps_.insert(address).second) return;
   if (const auto step = FrameStepAt(address, is_return, space))
-    ledger_->SetFrameStep(address, *step);
+    ledger_->targets().SetFrameStep(address, *step);
 }
 
 // The next walk that comes by gets as far by tables as this one got by other means.
@@ -232,14 +233,16 @@ std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event
     change.kind = ProcessChange::kFork;
     Space& child = spaces_.at(spaces_.Fork(event.space, event.parent_tgid));
     child.comm = comm;
-    ledger_->SetGoLayout(event.space.tgid, child.go);
+    ledger_->targets().SetGoLayout(event.space.tgid, child.go);
     // The end of an earlier process of this number may have taken it out again.
     if (options_.ledger.mode == TARGET_SET)
-      ledger_->AddTarget(event.space.tgid).IgnoreError();  // no room: counted by the kernel's side
+      ledger_->targets()
+          .Add(event.space.tgid)
+          .IgnoreError();  // no room: counted by the kernel's side
   } else {
     change.kind = ProcessChange::kExit;
     ends_[{event.space.tgid, event.space.start_boot_ns}] = event.time_ns;
-    if (options_.ledger.mode == TARGET_SET && !reborn) ledger_->RemoveTarget(event.space.tgid);
+    if (options_.ledger.mode == TARGET_SET && !reborn) ledger_->targets().Remove(event.space.tgid);
   }
   return change;
 }
@@ -572,7 +575,7 @@ absl::Status OffCpu::AddTarget(uint32_t kernel_tgid) {
   if (spaces_.ReadAhead(kernel_tgid)) {
     if (const Space* space = spaces_.Current(kernel_tgid)) Teach(kernel_tgid, *space);
   }
-  if (auto status = ledger_->AddTarget(kernel_tgid); !status.ok()) return status;
+  if (auto status = ledger_->targets().Add(kernel_tgid); !status.ok()) return status;
   return ReadOpenThreads();  // what waits in it already
 }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "process.skel.h"
+#include "userspace/collect/bpf_object.h"
 #include "userspace/collect/status.h"
 
 namespace stallscope {
@@ -74,18 +75,11 @@ uint64_t ProcessEvents::lost() const {
 
 std::vector<int> ProcessEvents::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
-  return {bpf_program__fd(p.process_fork), bpf_program__fd(p.process_exec),
-          bpf_program__fd(p.process_exit)};
+  return FdsOf({p.process_fork, p.process_exec, p.process_exit});
 }
 
 std::vector<int> ProcessEvents::MapFds() const {
-  std::vector<int> fds;
-  const bpf_map* map;
-  bpf_object__for_each_map(map, impl_->skeleton->obj) {
-    if (map != impl_->skeleton->maps.targets && bpf_map__fd(map) >= 0)
-      fds.push_back(bpf_map__fd(map));
-  }
-  return fds;
+  return MapFdsOf(impl_->skeleton->obj, impl_->skeleton->maps.targets);
 }
 
 void ProcessEvents::Detach() { process_bpf__detach(impl_->skeleton); }

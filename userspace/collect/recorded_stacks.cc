@@ -78,31 +78,6 @@ Stack MarkerStack(std::string_view marker, StackEnd end) {
   return stack;
 }
 
-go_layout RawGoLayout(const std::optional<GoLayout>& layout) {
-  go_layout raw = {};
-  if (!layout) return raw;
-  raw.enabled = 1;
-  raw.g_tls = layout->g_tls;
-  raw.g_m = layout->g_m;
-  raw.g_sched_sp = layout->g_sched_sp;
-  raw.g_sched_bp = layout->g_sched_bp;
-  raw.m_gsignal = layout->m_gsignal;
-  raw.m_curg = layout->m_curg;
-  raw.switch_start = layout->switch_start;
-  raw.switch_end = layout->switch_end;
-  return raw;
-}
-
-void PutGoLayout(const go_layout& layout, go_layout* shared) {
-  shared->enabled = 0;
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  go_layout disabled = layout;
-  disabled.enabled = 0;
-  *shared = disabled;
-  __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  shared->enabled = layout.enabled;
-}
-
 std::string GoProblem(const Space& space) {
   return fmt::format("{}: goroutines below C code are not followed ({}, pid {})", space.go_problem,
                      space.comm, space.pid);

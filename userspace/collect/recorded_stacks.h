@@ -7,12 +7,10 @@
 #include <absl/status/status.h>
 
 #include <functional>
-#include <optional>
 #include <string_view>
 
 #include "bpf/wire.h"
 #include "userspace/collect/space_table.h"
-#include "userspace/process/go_layout.h"
 #include "userspace/process/user_stack.h"
 #include "userspace/profile/recording.h"
 
@@ -28,12 +26,6 @@ Stack UnjudgedStack(const WalkedStack& walked, SpaceIndex space);
 
 // A stack of one marker.
 Stack MarkerStack(std::string_view marker, StackEnd end);
-
-// As the kernel's walker takes it; `enabled` says whether there is one.
-go_layout RawGoLayout(const std::optional<GoLayout>& layout);
-
-// Into memory that the walker reads at the same time: it sees the old one, none, or the new one.
-void PutGoLayout(const go_layout& layout, go_layout* shared);
 
 // What is off for a Go program whose layout is not known, and why, in one line.
 std::string GoProblem(const Space& space);

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "userspace/collect/probe_targets.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
 #include "userspace/process/proc_files.h"
@@ -85,7 +86,7 @@ absl::StatusOr<std::unique_ptr<Tcp>> Tcp::Start(const TcpOptions& options, PidNa
   events.tgid = options.probe.tgids.empty() ? 0 : options.probe.tgids[0];
   events.follow_children = options.follow_children;
   events.wanted_comm = options.wanted_comm;
-  events.targets_fd = self->probe_->targets_fd();
+  events.targets_fd = self->probe_->targets().fd();
   auto attached = ProcessEvents::Attach(events);
   if (!attached.ok()) return attached.status();
   self->events_ = *std::move(attached);
@@ -102,7 +103,7 @@ absl::StatusOr<std::unique_ptr<Tcp>> Tcp::Start(const TcpOptions& options, PidNa
 // --- What the walker has to know.
 
 void Tcp::Teach(uint32_t kernel_tgid, const Space& space) {
-  probe_->SetGoLayout(kernel_tgid, space.go);
+  probe_->targets().SetGoLayout(kernel_tgid, space.go);
   if (!space.live || ++taught_ > kMostLibraries) return;
   for (const WaitPlace& place : CLibraryWaitPlaces(*space.live))
     TeachStep(place.address, place.is_return, *space.live);
@@ -111,7 +112,7 @@ void Tcp::Teach(uint32_t kernel_tgid, const Space& space) {
 void Tcp::TeachStep(uint64_t address, bool is_return, const LiveSpace& space) {
   if (!taught_steps_.insert(address).second) return;
   if (const auto step = FrameStepAt(address, is_return, space))
-    probe_->SetFrameStep(address, *step);
+    probe_->targets().SetFrameStep(address, *step);
 }
 
 // The next walk that comes by gets as far by tables as this one got by other means.
@@ -174,12 +175,14 @@ ProcessChange Tcp::TakeProcessEvent(const process_event& event, bool stale, bool
     change.kind = ProcessChange::kFork;
     Space& child = spaces_.at(spaces_.Fork(event.space, event.parent_tgid));
     child.comm = comm;
-    probe_->SetGoLayout(event.space.tgid, child.go);
+    probe_->targets().SetGoLayout(event.space.tgid, child.go);
     if (options_.probe.mode == TARGET_SET)
-      probe_->AddTarget(event.space.tgid).IgnoreError();  // no room: counted by the kernel's side
+      probe_->targets()
+          .Add(event.space.tgid)
+          .IgnoreError();  // no room: counted by the kernel's side
   } else {
     change.kind = ProcessChange::kExit;
-    if (options_.probe.mode == TARGET_SET && !reborn) probe_->RemoveTarget(event.space.tgid);
+    if (options_.probe.mode == TARGET_SET && !reborn) probe_->targets().Remove(event.space.tgid);
   }
   return change;
 }
@@ -195,7 +198,7 @@ absl::Status Tcp::AddTarget(uint32_t kernel_tgid) {
   if (spaces_.ReadAhead(kernel_tgid)) {
     if (const Space* space = spaces_.Current(kernel_tgid)) Teach(kernel_tgid, *space);
   }
-  if (auto status = probe_->AddTarget(kernel_tgid); !status.ok()) return status;
+  if (auto status = probe_->targets().Add(kernel_tgid); !status.ok()) return status;
   return probe_->FindSockets();
 }
 

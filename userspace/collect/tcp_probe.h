@@ -9,19 +9,17 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "bpf/wire.h"
-#include "userspace/process/go_layout.h"
+#include "userspace/collect/target_options.h"
 
 namespace stallscope {
 
-struct TcpProbeOptions {
-  target_mode mode = TARGET_ONE;
-  std::vector<uint32_t> tgids;     // the initial pid namespace's numbers; not used by TARGET_ALL
-  uint32_t own_tgid = 0;           // the recorder's own number, which TARGET_ALL leaves out
+class ProbeTargets;
+
+struct TcpProbeOptions : TargetOptions {
   bool stacks = true;              // else connections are told apart by process and peer alone
   uint32_t stack_entries = 16384;  // distinct stacks
 };
@@ -46,12 +44,8 @@ class TcpProbe {
   absl::StatusOr<std::vector<tcp_row>> Rows();
   void Detach();
 
-  void SetGoLayout(uint32_t tgid, const std::optional<GoLayout>& layout);
-  // How the walker steps from `address` to its caller, in every process. Forgotten when there is no
-  // room: stacks are then shallower, not wrong.
-  void SetFrameStep(uint64_t address, const frame_step& step);
-  absl::Status AddTarget(uint32_t tgid);
-  void RemoveTarget(uint32_t tgid);
+  // Whom it is about, and what its walker knows of them.
+  ProbeTargets& targets();
 
   // Sums over all CPUs, indexed by enum tcp_counter.
   std::vector<uint64_t> Counters() const;
@@ -59,7 +53,6 @@ class TcpProbe {
   // passed them over.
   uint64_t Missed() const;
   std::string mechanism() const;
-  int targets_fd() const;
   std::vector<int> ProgramFds() const;
   std::vector<int> MapFds() const;
 
