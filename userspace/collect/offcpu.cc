@@ -14,16 +14,9 @@
 #include "userspace/process/clock.h"
 #include "userspace/process/proc_files.h"
 #include "userspace/process/user_stack.h"
-#include "userspace/process/wait_places.h"
 
 namespace stallscope {
 namespace {
-
-// Each C library has some 2,000 places, the kernel's table of them 16,384.
-constexpr int kMostTaught = 4;
-
-// A process that execs without end must not hold us up.
-constexpr int kMostEventRounds = 8;
 
 template <typename T>
 std::string Bytes(const T& value) {
@@ -72,39 +65,17 @@ std::optional<int32_t> RestartedSyscall(const thread_record& thread, const LiveS
 absl::StatusOr<std::unique_ptr<OffCpu>> OffCpu::Start(const OffCpuOptions& options,
                                                       PidNamespace* pids,
                                                       symbolizer::ModuleCache* modules) {
-  std::unique_ptr<OffCpu> self(new OffCpu(pids, modules));
-  self->options_ = options;
+  std::unique_ptr<OffCpu> self(new OffCpu(options, pids, modules));
   if (auto mappings = CodeMappings::Open(); mappings.ok()) {
     self->code_mappings_ = *std::move(mappings);
   } else {
     self->no_code_mappings_ = std::string(mappings.status().message());
   }
-  LedgerOptions ledger = options.ledger;
-  for (uint32_t tgid : ledger.tgids) {
-    self->spaces_.ReadAhead(tgid);
-    const auto pid = pids->FromKernel(tgid);
-    const auto stat =
-        pid ? ReadProcessStat(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
-    if (stat.ok()) self->start_ticks_[tgid] = stat->start_ticks;
-  }
-  auto loaded = Ledger::Load(ledger);
+  self->processes_.ReadNamed();
+  auto loaded = Ledger::Load(options.ledger);
   if (!loaded.ok()) return loaded.status();
   self->ledger_ = *std::move(loaded);
-
-  ProcessEventsOptions events;
-  events.mode = ledger.mode;
-  events.own_tgid = ledger.own_tgid;
-  events.tgid = ledger.tgids.empty() ? 0 : ledger.tgids[0];
-  events.follow_children = options.follow_children;
-  events.wanted_comm = options.wanted_comm;
-  events.targets_fd = self->ledger_->targets().fd();
-  auto attached = ProcessEvents::Attach(events);
-  if (!attached.ok()) return attached.status();
-  self->events_ = *std::move(attached);
-
-  for (uint32_t tgid : ledger.tgids) {
-    if (const Space* space = self->spaces_.Current(tgid)) self->Teach(tgid, *space);
-  }
+  if (auto status = self->processes_.Attach(&self->ledger_->targets()); !status.ok()) return status;
   if (auto status = self->ledger_->Attach(); !status.ok()) return status;
   auto status = self->ReadOpenThreads();
   if (!status.ok()) return status;
@@ -125,14 +96,14 @@ absl::Status OffCpu::ReadOpenThreads() {
   for (const thread_record& thread : *threads) {
     if (options_.from_exec) before_exec_ = thread.space;
     if (!(thread.user_stack & STACK_PROMISE)) continue;
-    const SpaceIndex index = spaces_.Find(thread.space);
+    const SpaceIndex index = processes_.spaces().Find(thread.space);
     if (user_stacks_.contains(StackKey(index, thread.user_stack))) continue;  // of an earlier pass
-    Space& space = spaces_.at(index);
+    Space& space = processes_.spaces().at(index);
     Stack stack;
     if (space.live && thread.ip) {
       Registers registers = {thread.ip, thread.sp, thread.bp, thread.fsbase};
       stack = UnwindFromOutside(registers, space.go ? &*space.go : nullptr, *space.live, index);
-      TeachSteps(stack, *space.live);
+      processes_.teacher().TeachStack(stack, *space.live);
       if (const auto syscall = RestartedSyscall(thread, *space.live))
         restarted_[thread.user_stack] = *syscall;
     } else {
@@ -157,94 +128,12 @@ absl::Status OffCpu::ReadOpenThreads() {
   return absl::OkStatus();
 }
 
-void OffCpu::Teach(uint32_t kernel_tgid, const Space& space) {
-  ledger_->targets().SetGoLayout(kernel_tgid, space.go);
-  // The C library's system call wrappers, and what calls them inside it, are where most native
-  // threads wait: their tables are read ahead, for as many processes as there is room; elsewhere
-  // the first wait of a site teaches it.
-  if (!space.live || ++taught_ > kMostTaught) return;
-  for (const WaitPlace& place : CLibraryWaitPlaces(*space.live))
-    TeachStep(place.address, place.is_return, *space.live);
-}
-
-void OffCpu::TeachStep(uint64_t address, bool is_return, const LiveSpace& space) {
-  if (!taught_steps_.insert(address).second) return;
-  if (const auto step = FrameStepAt(address, is_return, space))
-    ledger_->targets().SetFrameStep(address, *step);
-}
-
-// The next walk that comes by gets as far by tables as this one got by other means.
-void OffCpu::TeachSteps(const Stack& stack, const LiveSpace& space) {
-  for (const Segment& segment : stack.segments) {
-    if (segment.kind != SegmentKind::kUser) continue;
-    for (const StackAddress& address : segment.addresses) {
-      if (space.FactsAt(address.value, address.is_return).keeps_frame_pointer) return;
-      TeachStep(address.value, address.is_return, space);
-    }
-  }
-}
-
-// Events tell what was; /proc tells what is: a program is read when no later event says that it is
-// another one by now, and believed when it has the memory that its event names.
 std::vector<ProcessChange> OffCpu::TakeProcessEvents() {
-  std::vector<ProcessChange> changes;
-  for (int round = 0; round < kMostEventRounds; ++round) {
-    const std::vector<process_event> batch = events_->Drain();
-    if (batch.empty()) break;
-    for (auto event = batch.begin(); event != batch.end(); ++event) {
-      const bool stale = std::any_of(event + 1, batch.end(), [&](const process_event& later) {
-        return later.kind == PROCESS_EXEC && later.space.tgid == event->space.tgid;
-      });
-      const bool reborn = std::any_of(event + 1, batch.end(), [&](const process_event& later) {
-        return later.kind == PROCESS_FORK && later.space.tgid == event->space.tgid;
-      });
-      if (auto change = TakeProcessEvent(*event, stale, reborn))
-        changes.push_back(*std::move(change));
-    }
-  }
-  return changes;
-}
-
-std::optional<ProcessChange> OffCpu::TakeProcessEvent(const process_event& event, bool stale,
-                                                      bool reborn) {
-  // A child that is followed, or a process that took the wanted name, begins a life of its own
-  // under its number.
-  if (event.kind == PROCESS_FORK || !options_.wanted_comm.empty()) {
-    if (event.kind != PROCESS_EXIT) {
-      start_ticks_.erase(event.space.tgid);
-      lives_[event.space.tgid].insert(event.space.start_boot_ns);
-    }
-  }
-  const auto named = start_ticks_.find(event.space.tgid);
-  if (named != start_ticks_.end() && !SameStart(named->second, event.space.start_boot_ns))
-    return std::nullopt;
-  ProcessChange change;
-  change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
-  change.mono_ns = event.time_ns;
-  const std::string comm(event.comm, strnlen(event.comm, sizeof(event.comm)));
-  if (event.kind == PROCESS_EXEC) {
-    const Space* before = spaces_.Current(event.space.tgid);
-    change.kind = ProcessChange::kExec;
-    change.before = before ? before->comm : "";
-    change.after = comm;
-    const SpaceIndex index = spaces_.Exec(event.space, comm, event.memory, stale);
-    Teach(event.space.tgid, spaces_.at(index));
-  } else if (event.kind == PROCESS_FORK) {
-    change.kind = ProcessChange::kFork;
-    Space& child = spaces_.at(spaces_.Fork(event.space, event.parent_tgid));
-    child.comm = comm;
-    ledger_->targets().SetGoLayout(event.space.tgid, child.go);
-    // The end of an earlier process of this number may have taken it out again.
-    if (options_.ledger.mode == TARGET_SET)
-      ledger_->targets()
-          .Add(event.space.tgid)
-          .IgnoreError();  // no room: counted by the kernel's side
-  } else {
-    change.kind = ProcessChange::kExit;
-    ends_[{event.space.tgid, event.space.start_boot_ns}] = event.time_ns;
-    if (options_.ledger.mode == TARGET_SET && !reborn) ledger_->targets().Remove(event.space.tgid);
-  }
-  return change;
+  return processes_.TakeEvents([this](const process_event& event, bool begins) {
+    const space_key& space = event.space;
+    if (begins) lives_[space.tgid].insert(space.start_boot_ns);
+    if (event.kind == PROCESS_EXIT) ends_[{space.tgid, space.start_boot_ns}] = event.time_ns;
+  });
 }
 
 absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
@@ -262,7 +151,8 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Drain() {
 
 void OffCpu::SeeMappings() {
   if (!code_mappings_) return;
-  for (auto& [pid, line] : code_mappings_->Drain()) spaces_.SawMapping(pid, std::move(line));
+  for (auto& [pid, line] : code_mappings_->Drain())
+    processes_.spaces().SawMapping(pid, std::move(line));
 }
 
 bool OffCpu::IsForeign(const space_key& key) const {
@@ -271,25 +161,25 @@ bool OffCpu::IsForeign(const space_key& key) const {
   if (options_.ledger.mode == TARGET_ALL) return false;
   const auto life = lives_.find(key.tgid);
   if (life != lives_.end()) return !life->second.contains(key.start_boot_ns);
-  const auto named = start_ticks_.find(key.tgid);
-  return named != start_ticks_.end() && !SameStart(named->second, key.start_boot_ns);
+  return processes_.IsForeign(key);
 }
 
 void OffCpu::Take(const Ledger::Samples& samples) {
   for (const auto& [key, value] : samples) {
     if (IsForeign(key.space)) continue;
-    const SpaceIndex space = spaces_.Find(key.space);
+    const SpaceIndex space = processes_.spaces().Find(key.space);
     // Read while the kernel has them, even if the sample has to wait for its space.
     KeepUserStack(space, key.user_stack);
     KeepKernelStack(key.kernel_stack);
     if (key.tid && !thread_names_.contains(key.tid)) {
       const auto own = pids_->FromKernel(key.tid);
       thread_names_[key.tid] =
-          own ? ReadComm(fmt::format("/proc/{}/task/{}", spaces_.at(space).pid, *own)) : "?";
+          own ? ReadComm(fmt::format("/proc/{}/task/{}", processes_.spaces().at(space).pid, *own))
+              : "?";
     }
     const bool has_addresses =
         key.user_stack >= STACK_ID_FIRST && !(key.user_stack & STACK_PROMISE);
-    if (has_addresses && spaces_.at(space).live) {
+    if (has_addresses && processes_.spaces().at(space).live) {
       windows_.Add(space, key, value);
     } else {
       Book(space, key, value);
@@ -327,7 +217,8 @@ void OffCpu::Book(SpaceIndex space, const sample_key& key, const sample_value& v
 }
 
 const Stack* OffCpu::EarlierStack(SpaceIndex space, uint64_t id) const {
-  for (auto at = spaces_.at(space).previous; at; at = spaces_.at(*at).previous) {
+  for (auto at = processes_.spaces().at(space).previous; at;
+       at = processes_.spaces().at(*at).previous) {
     if (const auto found = user_stacks_.find(StackKey(*at, id)); found != user_stacks_.end())
       return &found->second;
   }
@@ -347,14 +238,14 @@ void OffCpu::KeepUserStack(SpaceIndex index, uint64_t id) {
     read_ids_.push_back(id);
     walked_[id] = Unpack(*raw);
   }
-  Space& space = spaces_.at(index);
+  Space& space = processes_.spaces().at(index);
   const WalkedStack& walked = walked_[id];
   if (!space.live) {
     user_stacks_[{index, id}] = UnjudgedStack(walked, index);
     return;
   }
   Stack stack = JudgeUserStack(walked, *space.live, index);
-  TeachSteps(stack, *space.live);
+  processes_.teacher().TeachStack(stack, *space.live);
   user_stacks_[{index, id}] = std::move(stack);
 }
 
@@ -395,7 +286,7 @@ absl::StatusOr<std::vector<ProcessChange>> OffCpu::Stop() {
   }
   SeeMappings();
   windows_.Finish(Booking());
-  events_->Detach();
+  processes_.Detach();
   return all;
 }
 
@@ -464,7 +355,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     if (IsForeign(thread.space)) continue;
     if (!(thread.flags & THREAD_WHOLE_TIME) && !options_.hung_at_end) continue;
     HungThread hung;
-    hung.space = spaces_.Find(thread.space);
+    hung.space = processes_.spaces().Find(thread.space);
     hung.tid = pids_->FromKernel(thread.tid).value_or(thread.tid);
     hung.name = std::string(thread.comm, strnlen(thread.comm, sizeof(thread.comm)));
     KeepKernelStack(thread.kernel_stack);
@@ -481,7 +372,7 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
   for (const auto& [key, sum] : ledger_->Totals()) {
     if (IsForeign(key)) continue;
     ProcessTotals totals;
-    totals.space = spaces_.Find(key);
+    totals.space = processes_.spaces().Find(key);
     totals.running_ns = sum.running_ns;
     totals.runnable_ns = sum.runnable_ns;
     totals.blocked_ns = sum.blocked_ns;
@@ -490,8 +381,8 @@ absl::Status OffCpu::Fill(Recording* recording, const std::function<bool()>& int
     recording->totals.push_back(totals);
   }
   AddLosses(recording);
-  AddSpaces(spaces_, recording);
-  return NameAddresses(spaces_, 0, 0, recording, interrupted);
+  AddSpaces(processes_.spaces(), recording);
+  return NameAddresses(processes_.spaces(), 0, 0, recording, interrupted);
 }
 
 // Of a process that ended before the recording did: the waits from the recording's begin to that
@@ -500,7 +391,7 @@ void OffCpu::AddThreadsBlockedUntilTheEnd(Recording* recording) {
   constexpr uint64_t kShortestNs = 500'000'000;
   constexpr uint64_t kDyingNs = 50'000'000;  // all of its threads together, from the signal on
   for (const auto& [bytes, sum] : sums_) {
-    const space_key& key = spaces_.at(sum.space).key;
+    const space_key& key = processes_.spaces().at(sum.space).key;
     const auto end = ends_.find({key.tgid, key.start_boot_ns});
     if (end == ends_.end() || end->second < start_ns_ + kShortestNs) continue;
     const uint64_t whole_ns = end->second - start_ns_;
@@ -555,8 +446,8 @@ void OffCpu::AddLosses(Recording* recording) const {
   add("stack could not be read", unread, std::nullopt, more_stacks, false);
   add("thread totals lost", counters[LEDGER_TOTALS_FULL], std::nullopt, "", false);
   add("thread moved while its stack was read", moved_, std::nullopt, "", false);
-  add("process gone before it could be read", spaces_.gone(), std::nullopt, "", false);
-  add("process events lost", events_->lost(), std::nullopt, "", false);
+  add("process gone before it could be read", processes_.spaces().gone(), std::nullopt, "", false);
+  add("process events lost", processes_.events_lost(), std::nullopt, "", false);
   if (code_mappings_) add("mapping events lost", code_mappings_->lost(), std::nullopt, "", false);
   hide("--min", counters[LEDGER_BELOW_MIN], counters[LEDGER_BELOW_MIN_NS]);
   hide("--max", counters[LEDGER_ABOVE_MAX], counters[LEDGER_ABOVE_MAX_NS]);
@@ -572,22 +463,19 @@ void OffCpu::AddLosses(Recording* recording) const {
 }
 
 absl::Status OffCpu::AddTarget(uint32_t kernel_tgid) {
-  if (spaces_.ReadAhead(kernel_tgid)) {
-    if (const Space* space = spaces_.Current(kernel_tgid)) Teach(kernel_tgid, *space);
-  }
-  if (auto status = ledger_->targets().Add(kernel_tgid); !status.ok()) return status;
+  if (auto status = processes_.AddTarget(kernel_tgid); !status.ok()) return status;
   return ReadOpenThreads();  // what waits in it already
 }
 
 std::vector<int> OffCpu::ProgramFds() const {
   std::vector<int> fds = ledger_->ProgramFds();
-  for (int fd : events_->ProgramFds()) fds.push_back(fd);
+  for (int fd : processes_.ProgramFds()) fds.push_back(fd);
   return fds;
 }
 
 std::vector<int> OffCpu::MapFds() const {
   std::vector<int> fds = ledger_->MapFds();
-  for (int fd : events_->MapFds()) fds.push_back(fd);
+  for (int fd : processes_.MapFds()) fds.push_back(fd);
   return fds;
 }
 

@@ -22,8 +22,8 @@
 #include "userspace/collect/ledger.h"
 #include "userspace/collect/pid_namespace.h"
 #include "userspace/collect/process_change.h"
-#include "userspace/collect/process_events.h"
 #include "userspace/collect/space_table.h"
+#include "userspace/collect/walked_processes.h"
 #include "userspace/process/user_stack.h"
 #include "userspace/profile/recording.h"
 
@@ -64,7 +64,9 @@ class OffCpu {
   uint64_t start_mono_ns() const { return start_ns_; }
   uint64_t waits() const { return waits_; }  // drained so far
   size_t stacks() const { return user_stacks_.size(); }
-  const Space* Current(uint32_t kernel_tgid) const { return spaces_.Current(kernel_tgid); }
+  const Space* Current(uint32_t kernel_tgid) const {
+    return processes_.spaces().Current(kernel_tgid);
+  }
   std::vector<int> ProgramFds() const;
   std::vector<int> MapFds() const;
   // Memory of the rings that are no maps.
@@ -73,15 +75,16 @@ class OffCpu {
  private:
   using StackKey = std::pair<SpaceIndex, uint64_t>;  // a space and the ledger's id
 
-  OffCpu(PidNamespace* pids, symbolizer::ModuleCache* modules)
-      : spaces_(pids, modules),
+  OffCpu(const OffCpuOptions& options, PidNamespace* pids, symbolizer::ModuleCache* modules)
+      : processes_({options.ledger, options.follow_children, options.wanted_comm}, pids, modules),
         windows_([this](SpaceIndex space, auto unsure) {
-          LayoutReading reading = spaces_.Reread(space, unsure);
+          LayoutReading reading = processes_.spaces().Reread(space, unsure);
           // What was taught of the old code is taught anew, from the new.
-          if (reading.kind == LayoutReading::kReplaced) taught_steps_.clear();
+          if (reading.kind == LayoutReading::kReplaced) processes_.teacher().Forget();
           return reading;
         }),
-        pids_(pids) {}
+        pids_(pids),
+        options_(options) {}
   absl::Status ReadOpenThreads();
   void Take(const Ledger::Samples& samples);
   // True for what is not ours though its number is: the child before its exec, another process
@@ -97,15 +100,7 @@ class OffCpu {
   void KeepUserStack(SpaceIndex space, uint64_t id);
   void KeepEarlierStack(SpaceIndex space, uint64_t id);
   void KeepKernelStack(uint64_t id);
-  // What the kernel's walker has to know of a process.
-  void Teach(uint32_t kernel_tgid, const Space& space);
-  void TeachStep(uint64_t address, bool is_return, const LiveSpace& space);
-  void TeachSteps(const Stack& stack, const LiveSpace& space);
   std::vector<ProcessChange> TakeProcessEvents();
-  // `reborn`: a later event of the same batch is the birth of another process of this number.
-  // nullopt: an event of a process that is not ours.
-  std::optional<ProcessChange> TakeProcessEvent(const process_event& event, bool stale,
-                                                bool reborn);
   uint32_t InternStack(SpaceIndex space, uint64_t user, uint64_t kernel, Recording* recording);
   // The key of a wait that began before the recording, with the number that its system call began
   // with.
@@ -113,19 +108,16 @@ class OffCpu {
   void AddThreadsBlockedUntilTheEnd(Recording* recording);
   void AddLosses(Recording* recording) const;
 
-  SpaceTable spaces_;
+  WalkedProcesses processes_;
   LayoutWindows windows_;
   std::unique_ptr<CodeMappings> code_mappings_;  // null: the kernel does not let us, and
   std::string no_code_mappings_;                 // this is why
   PidNamespace* pids_;
   OffCpuOptions options_;
   std::unique_ptr<Ledger> ledger_;
-  std::unique_ptr<ProcessEvents> events_;
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   uint64_t waits_ = 0;
   uint64_t kept_at_last_forget_ = 0;
-  int taught_ = 0;                              // processes whose C library was read ahead
-  absl::flat_hash_set<uint64_t> taught_steps_;  // addresses
 
   struct Sum {
     SpaceIndex space = 0;
@@ -139,8 +131,6 @@ class OffCpu {
   std::vector<uint64_t> read_ids_;                           // still in the kernel's map
   absl::flat_hash_map<uint32_t, std::string> thread_names_;  // --threads
   std::optional<space_key> before_exec_;
-  absl::flat_hash_map<uint32_t, uint64_t>
-      start_ticks_;  // of the targets that were named, by kernel tgid
   std::vector<thread_record> blocked_at_end_;
   std::map<std::pair<uint32_t, uint64_t>, uint64_t> ends_;  // by tgid and start: when it ended
   uint64_t moved_ = 0;

@@ -12,18 +12,12 @@
 #include "userspace/collect/probe_targets.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
-#include "userspace/process/proc_files.h"
 #include "userspace/process/user_stack.h"
-#include "userspace/process/wait_places.h"
 #include "userspace/profile/reason.h"
 
 namespace stallscope {
 namespace {
 
-// Each C library has some 2,000 places, the kernel's table of them 16,384.
-constexpr int kMostLibraries = 4;
-// A process that execs without end must not hold us up.
-constexpr int kMostRounds = 8;
 // Beyond so many samples, peers are not told apart.
 constexpr size_t kMostSums = 1 << 18;
 // Attempts that are kept until it is known whether they lost a race.
@@ -67,138 +61,27 @@ uint64_t Since(uint64_t from, uint64_t to) { return to > from ? to - from : 0; }
 
 absl::StatusOr<std::unique_ptr<Tcp>> Tcp::Start(const TcpOptions& options, PidNamespace* pids,
                                                 symbolizer::ModuleCache* modules) {
-  std::unique_ptr<Tcp> self(new Tcp(pids, modules));
-  self->options_ = options;
-  for (const uint32_t tgid : options.probe.tgids) {
-    self->spaces_.ReadAhead(tgid);
-    const auto pid = pids->FromKernel(tgid);
-    const auto stat =
-        pid ? ReadProcessStat(fmt::format("/proc/{}", *pid)) : absl::NotFoundError("");
-    if (stat.ok()) self->start_ticks_[tgid] = stat->start_ticks;
-  }
+  std::unique_ptr<Tcp> self(new Tcp(options, pids, modules));
+  self->processes_.ReadNamed();
   auto probe = TcpProbe::Load(options.probe);
   if (!probe.ok()) return probe.status();
   self->probe_ = *std::move(probe);
-
-  ProcessEventsOptions events;
-  events.mode = options.probe.mode;
-  events.own_tgid = options.probe.own_tgid;
-  events.tgid = options.probe.tgids.empty() ? 0 : options.probe.tgids[0];
-  events.follow_children = options.follow_children;
-  events.wanted_comm = options.wanted_comm;
-  events.targets_fd = self->probe_->targets().fd();
-  auto attached = ProcessEvents::Attach(events);
-  if (!attached.ok()) return attached.status();
-  self->events_ = *std::move(attached);
-
-  for (const uint32_t tgid : options.probe.tgids) {
-    if (const Space* space = self->spaces_.Current(tgid)) self->Teach(tgid, *space);
-  }
+  if (auto status = self->processes_.Attach(&self->probe_->targets()); !status.ok()) return status;
   self->start_ns_ = ClockNs(CLOCK_MONOTONIC);
   if (auto status = self->probe_->Attach(); !status.ok()) return status;
   if (auto status = self->probe_->FindSockets(); !status.ok()) return status;
   return self;
 }
 
-// --- What the walker has to know.
-
-void Tcp::Teach(uint32_t kernel_tgid, const Space& space) {
-  probe_->targets().SetGoLayout(kernel_tgid, space.go);
-  if (!space.live || ++taught_ > kMostLibraries) return;
-  for (const WaitPlace& place : CLibraryWaitPlaces(*space.live))
-    TeachStep(place.address, place.is_return, *space.live);
-}
-
-void Tcp::TeachStep(uint64_t address, bool is_return, const LiveSpace& space) {
-  if (!taught_steps_.insert(address).second) return;
-  if (const auto step = FrameStepAt(address, is_return, space))
-    probe_->targets().SetFrameStep(address, *step);
-}
-
-// The next walk that comes by gets as far by tables as this one got by other means.
-void Tcp::TeachSteps(const Stack& stack, const LiveSpace& space) {
-  for (const Segment& segment : stack.segments) {
-    if (segment.kind != SegmentKind::kUser) continue;
-    for (const StackAddress& address : segment.addresses) {
-      if (space.FactsAt(address.value, address.is_return).keeps_frame_pointer) return;
-      TeachStep(address.value, address.is_return, space);
-    }
-  }
-}
-
-SpaceIndex Tcp::FindSpace(const space_key& key) {
-  const size_t known = spaces_.size();
-  const SpaceIndex index = spaces_.Find(key);
-  // -a: a process that nobody has named.
-  if (spaces_.size() > known && options_.probe.mode == TARGET_ALL)
-    Teach(key.tgid, spaces_.at(index));
-  return index;
-}
-
-// --- Processes.
-
 std::vector<ProcessChange> Tcp::TakeProcessEvents() {
-  std::vector<ProcessChange> changes;
-  for (int round = 0; round < kMostRounds; ++round) {
-    const std::vector<process_event> batch = events_->Drain();
-    if (batch.empty()) break;
-    for (auto event = batch.begin(); event != batch.end(); ++event) {
-      const auto later = [&](uint32_t kind) {
-        return std::any_of(event + 1, batch.end(), [&](const process_event& other) {
-          return other.kind == kind && other.space.tgid == event->space.tgid;
-        });
-      };
-      const bool begins = event->kind == PROCESS_FORK ||
-                          (event->kind == PROCESS_EXEC && !options_.wanted_comm.empty());
-      if (begins) start_ticks_.erase(event->space.tgid);
-      if (IsForeign(event->space)) continue;
-      changes.push_back(TakeProcessEvent(*event, later(PROCESS_EXEC), later(PROCESS_FORK)));
-    }
-  }
-  return changes;
-}
-
-ProcessChange Tcp::TakeProcessEvent(const process_event& event, bool stale, bool reborn) {
-  ProcessChange change;
-  change.tgid = pids_->FromKernel(event.space.tgid).value_or(event.space.tgid);
-  change.mono_ns = event.time_ns;
-  const std::string comm(event.comm, strnlen(event.comm, sizeof(event.comm)));
-  if (event.kind == PROCESS_EXEC) {
-    const Space* before = spaces_.Current(event.space.tgid);
-    change.kind = ProcessChange::kExec;
-    change.before = before ? before->comm : "";
-    change.after = comm;
-    const SpaceIndex index = spaces_.Exec(event.space, comm, event.memory, stale);
-    taught_steps_.clear();  // another program may have other code at the same addresses
-    Teach(event.space.tgid, spaces_.at(index));
-  } else if (event.kind == PROCESS_FORK) {
-    change.kind = ProcessChange::kFork;
-    Space& child = spaces_.at(spaces_.Fork(event.space, event.parent_tgid));
-    child.comm = comm;
-    probe_->targets().SetGoLayout(event.space.tgid, child.go);
-    if (options_.probe.mode == TARGET_SET)
-      probe_->targets()
-          .Add(event.space.tgid)
-          .IgnoreError();  // no room: counted by the kernel's side
-  } else {
-    change.kind = ProcessChange::kExit;
-    if (options_.probe.mode == TARGET_SET && !reborn) probe_->targets().Remove(event.space.tgid);
-  }
-  return change;
-}
-
-// Not ours though its number is: another process after pid reuse.
-bool Tcp::IsForeign(const space_key& key) const {
-  if (options_.probe.mode == TARGET_ALL) return false;
-  const auto named = start_ticks_.find(key.tgid);
-  return named != start_ticks_.end() && !SameStart(named->second, key.start_boot_ns);
+  return processes_.TakeEvents([this](const process_event& event, bool) {
+    // Another program may have other code at the same addresses.
+    if (event.kind == PROCESS_EXEC) processes_.teacher().Forget();
+  });
 }
 
 absl::Status Tcp::AddTarget(uint32_t kernel_tgid) {
-  if (spaces_.ReadAhead(kernel_tgid)) {
-    if (const Space* space = spaces_.Current(kernel_tgid)) Teach(kernel_tgid, *space);
-  }
-  if (auto status = probe_->targets().Add(kernel_tgid); !status.ok()) return status;
+  if (auto status = processes_.AddTarget(kernel_tgid); !status.ok()) return status;
   return probe_->FindSockets();
 }
 
@@ -226,7 +109,7 @@ absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
                                  [&](const tcp_row& row) { return seen.contains(row.id); }),
                   rest.rows.end());
   for (ProcessChange& change : TakeProcessEvents()) changes.push_back(std::move(change));
-  events_->Detach();
+  processes_.Detach();
   Take(rest);
   for (const tcp_row& row : *alive) TakeRow(row);
   for (auto& [port, attempts] : given_up_) {
@@ -244,9 +127,9 @@ void Tcp::Take(const TcpProbe::Records& records) {
 
 // Judged now, while its process lives: the connection may outlive it.
 void Tcp::TakeStack(const stack_record& record) {
-  if (IsForeign(record.space)) return;
-  const SpaceIndex index = FindSpace(record.space);
-  Space& space = spaces_.at(index);
+  if (processes_.IsForeign(record.space)) return;
+  const SpaceIndex index = processes_.FindAndTeach(record.space);
+  Space& space = processes_.spaces().at(index);
   const WalkedStack walked = Unpack(record.stack);
   if (!space.live) {
     gone_.insert(index);
@@ -254,7 +137,7 @@ void Tcp::TakeStack(const stack_record& record) {
     return;
   }
   Stack stack = JudgeUserStack(walked, *space.live, index);
-  TeachSteps(stack, *space.live);
+  processes_.teacher().TeachStack(stack, *space.live);
   stacks_[record.id] = std::move(stack);
 }
 
@@ -263,10 +146,10 @@ void Tcp::TakeRow(const tcp_row& row) {
     ++ownerless_;
     return;
   }
-  if (IsForeign(row.space)) return;
+  if (processes_.IsForeign(row.space)) return;
   ConnectionSums* sums = nullptr;
   if (options_.groups) {
-    sums = groups_.Of({RoleOf(row), FindSpace(row.space), row.stack, PeerText(row)});
+    sums = groups_.Of({RoleOf(row), processes_.FindAndTeach(row.space), row.stack, PeerText(row)});
     AddConnection(row, sums);
   }
   if (row.role == TCP_ROLE_OPENED) TakeOpened(row, sums);
@@ -337,7 +220,8 @@ void Tcp::TakeRetransmits(const tcp_row& row) {
 
 Tcp::SumKey Tcp::KeyOf(Event event, const tcp_row& row, std::string words) {
   if (event == kSetUp && !options_.set_up) return {};
-  SumKey key(event, FindSpace(row.space), row.stack, std::move(words), PeerText(row), 0, "");
+  SumKey key(event, processes_.FindAndTeach(row.space), row.stack, std::move(words), PeerText(row),
+             0, "");
   if (options_.per_thread) {
     std::get<5>(key) = row.tid;
     std::get<6>(key) = std::string(row.comm, strnlen(row.comm, sizeof(row.comm)));
@@ -486,8 +370,8 @@ absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interr
     recording->events.push_back(std::move(events[event]));
   }
   AddLosses(recording);
-  AddSpaces(spaces_, recording);
-  return NameAddresses(spaces_, base, first_stack, recording, interrupted);
+  AddSpaces(processes_.spaces(), recording);
+  return NameAddresses(processes_.spaces(), base, first_stack, recording, interrupted);
 }
 
 void Tcp::AddLosses(Recording* recording) const {
@@ -516,7 +400,7 @@ void Tcp::AddLosses(Recording* recording) const {
   add("paths of connections not told apart", groups_.without_path(), "", false);
   add("peers of connections not told apart", groups_.without_peer(), "", false);
   add("process gone before it could be read", gone_.size(), "", false);
-  add("process events lost", events_->lost(), "", false);
+  add("process events lost", processes_.events_lost(), "", false);
   for (auto [hidden, why] : {std::pair(below_min_, "--min"), std::pair(above_max_, "--max")}) {
     if (hidden.count == 0) continue;
     hidden.event = "tcp";
@@ -527,13 +411,13 @@ void Tcp::AddLosses(Recording* recording) const {
 
 std::vector<int> Tcp::ProgramFds() const {
   std::vector<int> fds = probe_->ProgramFds();
-  for (const int fd : events_->ProgramFds()) fds.push_back(fd);
+  for (const int fd : processes_.ProgramFds()) fds.push_back(fd);
   return fds;
 }
 
 std::vector<int> Tcp::MapFds() const {
   std::vector<int> fds = probe_->MapFds();
-  for (const int fd : events_->MapFds()) fds.push_back(fd);
+  for (const int fd : processes_.MapFds()) fds.push_back(fd);
   return fds;
 }
 

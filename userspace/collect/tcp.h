@@ -24,9 +24,9 @@
 #include "userspace/collect/connection_groups.h"
 #include "userspace/collect/pid_namespace.h"
 #include "userspace/collect/process_change.h"
-#include "userspace/collect/process_events.h"
 #include "userspace/collect/space_table.h"
 #include "userspace/collect/tcp_probe.h"
+#include "userspace/collect/walked_processes.h"
 #include "userspace/profile/recording.h"
 
 namespace stallscope {
@@ -88,14 +88,11 @@ class Tcp {
   using StackIndex = std::map<Stack, uint32_t>;         // of a recording
   using PortOfProcess = std::pair<uint32_t, uint16_t>;  // tgid, remote port
 
-  Tcp(PidNamespace* pids, symbolizer::ModuleCache* modules) : pids_(pids), spaces_(pids, modules) {}
-  void Teach(uint32_t kernel_tgid, const Space& space);
-  void TeachStep(uint64_t address, bool is_return, const LiveSpace& space);
-  void TeachSteps(const Stack& stack, const LiveSpace& space);
-  SpaceIndex FindSpace(const space_key& key);
+  Tcp(const TcpOptions& options, PidNamespace* pids, symbolizer::ModuleCache* modules)
+      : pids_(pids),
+        options_(options),
+        processes_({options.probe, options.follow_children, options.wanted_comm}, pids, modules) {}
   std::vector<ProcessChange> TakeProcessEvents();
-  ProcessChange TakeProcessEvent(const process_event& event, bool stale, bool reborn);
-  bool IsForeign(const space_key& key) const;
 
   void Take(const TcpProbe::Records& records);
   void TakeStack(const stack_record& record);
@@ -115,15 +112,11 @@ class Tcp {
 
   PidNamespace* pids_;
   TcpOptions options_;
-  SpaceTable spaces_;
+  WalkedProcesses processes_;
   std::unique_ptr<TcpProbe> probe_;
-  std::unique_ptr<ProcessEvents> events_;
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   uint64_t connections_ = 0;
-  int taught_ = 0;                                       // processes whose C library was read ahead
-  absl::flat_hash_set<uint64_t> taught_steps_;           // addresses
-  absl::flat_hash_map<uint32_t, uint64_t> start_ticks_;  // of named targets, by kernel tgid
-  absl::flat_hash_map<uint64_t, Stack> stacks_;          // by the probe's id
+  absl::flat_hash_map<uint64_t, Stack> stacks_;  // by the probe's id
   std::map<SumKey, Sum> sums_;
   ConnectionGroups groups_;
   absl::flat_hash_set<SpaceIndex> gone_;  // opened connections, and could not be read
