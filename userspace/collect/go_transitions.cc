@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "bpf/wire.h"
 #include "gosched.skel.h"
 #include "userspace/collect/bpf_object.h"
+#include "userspace/collect/losses.h"
 #include "userspace/collect/status.h"
 #include "userspace/collect/walk_end.h"
 #include "userspace/go/unwind.h"
@@ -271,25 +271,16 @@ std::vector<MeasuredWaits> GoTransitions::Waits() const {
 void GoTransitions::AddLosses(Recording* recording) const {
   const auto& counters = impl_->counters;
   if (counters.empty()) return;
-  const auto add = [&](uint32_t counter, std::string name, std::optional<uint32_t> time,
-                       std::string remedy, bool dropped) {
-    if (counters[counter] == 0) return;
-    Loss loss;
-    loss.event = "goroutine";
-    loss.name = std::move(name);
-    loss.count = counters[counter];
-    if (time) loss.time_ns = counters[*time];
-    loss.remedy = std::move(remedy);
-    loss.dropped = dropped;
-    recording->losses.push_back(std::move(loss));
-  };
+  Losses losses("goroutine", recording);
   const std::string more = fmt::format("--stacks {}", 4 * impl_->options.stack_entries);
-  add(GOSCHED_STACK_MAP_FULL, "stack map full", std::nullopt, more, false);
-  add(GOSCHED_NO_STACK, "stack not read", std::nullopt, "", false);
-  add(GOSCHED_SUM_MAP_FULL, "sample map full", GOSCHED_SUM_MAP_FULL_NS, more, true);
-  add(GOSCHED_GOROUTINE_MAP_FULL, "goroutine map full", std::nullopt, "", true);
-  add(GOSCHED_START_UNKNOWN, "start unknown", std::nullopt, "", true);
-  add(GOSCHED_END_UNKNOWN, "end unknown", GOSCHED_END_UNKNOWN_NS, "", true);
+  losses.Add("stack map full", counters[GOSCHED_STACK_MAP_FULL], more, false);
+  losses.Add("stack not read", counters[GOSCHED_NO_STACK], "", false);
+  losses.Add("sample map full", counters[GOSCHED_SUM_MAP_FULL], more, true,
+             counters[GOSCHED_SUM_MAP_FULL_NS]);
+  losses.Add("goroutine map full", counters[GOSCHED_GOROUTINE_MAP_FULL], "", true);
+  losses.Add("start unknown", counters[GOSCHED_START_UNKNOWN], "", true);
+  losses.Add("end unknown", counters[GOSCHED_END_UNKNOWN], "", true,
+             counters[GOSCHED_END_UNKNOWN_NS]);
 }
 
 std::vector<int> GoTransitions::ProgramFds() const {

@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "symbolizer/go_binary.h"
+#include "userspace/collect/losses.h"
 #include "userspace/collect/probe_targets.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
@@ -411,46 +412,26 @@ void OffCpu::AddThreadsBlockedUntilTheEnd(Recording* recording) {
 
 void OffCpu::AddLosses(Recording* recording) const {
   const std::vector<uint64_t> counters = ledger_->Counters();
-  const auto add = [&](std::string name, uint64_t count, std::optional<uint64_t> time_ns,
-                       std::string remedy, bool dropped) {
-    if (count == 0) return;
-    Loss loss;
-    loss.event = "offcpu";
-    loss.name = std::move(name);
-    loss.count = count;
-    loss.time_ns = time_ns;
-    loss.remedy = std::move(remedy);
-    loss.dropped = dropped;
-    recording->losses.push_back(std::move(loss));
-  };
-  const auto hide = [&](std::string why, uint64_t count, uint64_t time_ns) {
-    if (count == 0) return;
-    Hidden hidden;
-    hidden.event = "offcpu";
-    hidden.why = std::move(why);
-    hidden.count = count;
-    hidden.time_ns = time_ns;
-    recording->filtered.push_back(std::move(hidden));
-  };
+  Losses losses("offcpu", recording);
   const std::string more_stacks = fmt::format("--stacks {}", options_.ledger.stack_entries * 4);
-  add("stack map full", counters[LEDGER_STACK_MAP_FULL], std::nullopt, more_stacks, false);
-  add("sample map full", counters[LEDGER_SAMPLE_MAP_FULL], counters[LEDGER_SAMPLE_MAP_FULL_NS],
-      more_stacks, true);
+  losses.Add("stack map full", counters[LEDGER_STACK_MAP_FULL], more_stacks, false);
+  losses.Add("sample map full", counters[LEDGER_SAMPLE_MAP_FULL], more_stacks, true,
+             counters[LEDGER_SAMPLE_MAP_FULL_NS]);
   const size_t unread =
       std::count_if(unread_stacks_.begin(), unread_stacks_.end(),
                     [&](const StackKey& key) { return !user_stacks_.contains(key); });
   // Their length is not known, so they are in no sample and in no total but `unknown`.
-  add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], std::nullopt,
-      "", true);
-  add("no thread storage", counters[LEDGER_NO_STORAGE], std::nullopt, "", true);
-  add("stack could not be read", unread, std::nullopt, more_stacks, false);
-  add("thread totals lost", counters[LEDGER_TOTALS_FULL], std::nullopt, "", false);
-  add("thread moved while its stack was read", moved_, std::nullopt, "", false);
-  add("process gone before it could be read", processes_.spaces().gone(), std::nullopt, "", false);
-  add("process events lost", processes_.events_lost(), std::nullopt, "", false);
-  if (code_mappings_) add("mapping events lost", code_mappings_->lost(), std::nullopt, "", false);
-  hide("--min", counters[LEDGER_BELOW_MIN], counters[LEDGER_BELOW_MIN_NS]);
-  hide("--max", counters[LEDGER_ABOVE_MAX], counters[LEDGER_ABOVE_MAX_NS]);
+  losses.Add("start unknown", counters[LEDGER_START_UNKNOWN] + counters[LEDGER_END_UNKNOWN], "",
+             true);
+  losses.Add("no thread storage", counters[LEDGER_NO_STORAGE], "", true);
+  losses.Add("stack could not be read", unread, more_stacks, false);
+  losses.Add("thread totals lost", counters[LEDGER_TOTALS_FULL], "", false);
+  losses.Add("thread moved while its stack was read", moved_, "", false);
+  losses.Add("process gone before it could be read", processes_.spaces().gone(), "", false);
+  losses.Add("process events lost", processes_.events_lost(), "", false);
+  if (code_mappings_) losses.Add("mapping events lost", code_mappings_->lost(), "", false);
+  losses.Hide("--min", counters[LEDGER_BELOW_MIN], counters[LEDGER_BELOW_MIN_NS]);
+  losses.Hide("--max", counters[LEDGER_ABOVE_MAX], counters[LEDGER_ABOVE_MAX_NS]);
   if (!code_mappings_) {
     recording->notes.push_back(
         fmt::format("{}: a library that was mapped between two readings of the layout is not seen",

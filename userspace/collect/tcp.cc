@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "userspace/collect/losses.h"
 #include "userspace/collect/probe_targets.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
@@ -376,37 +377,24 @@ absl::Status Tcp::Fill(Recording* recording, const std::function<bool()>& interr
 
 void Tcp::AddLosses(Recording* recording) const {
   const std::vector<uint64_t> counters = probe_->Counters();
-  const std::string event = options_.set_up ? "tcp" : options_.retransmits ? "retrans" : "net";
-  const auto add = [&](std::string name, uint64_t count, std::string remedy, bool dropped) {
-    if (count == 0) return;
-    Loss loss;
-    loss.event = event;
-    loss.name = std::move(name);
-    loss.count = count;
-    loss.remedy = std::move(remedy);
-    loss.dropped = dropped;
-    recording->losses.push_back(std::move(loss));
-  };
+  Losses losses(options_.set_up ? "tcp" : options_.retransmits ? "retrans" : "net", recording);
   const std::string more_stacks =
       fmt::format("--stacks {}", uint64_t{options_.probe.stack_entries} * 4);
-  add("connection map full", counters[TCP_ROW_MAP_FULL], "", true);
-  add("ring of connections full", counters[TCP_RING_FULL], "", true);
-  add("changes of state missed", probe_->Missed(), "", true);
-  add("accept queue of an unknown listener", ownerless_, "", true);
-  add("stack map full", counters[TCP_STACK_MAP_FULL], more_stacks, false);
-  add("ring of stacks full", counters[TCP_STACK_RING_FULL], "", false);
-  add("listeners not followed", counters[TCP_LISTENER_MAP_FULL], "", false);
-  add("peers not told apart", peers_not_kept_, "", false);
-  add("paths of connections not told apart", groups_.without_path(), "", false);
-  add("peers of connections not told apart", groups_.without_peer(), "", false);
-  add("process gone before it could be read", gone_.size(), "", false);
-  add("process events lost", processes_.events_lost(), "", false);
-  for (auto [hidden, why] : {std::pair(below_min_, "--min"), std::pair(above_max_, "--max")}) {
-    if (hidden.count == 0) continue;
-    hidden.event = "tcp";
-    hidden.why = why;
-    recording->filtered.push_back(std::move(hidden));
-  }
+  losses.Add("connection map full", counters[TCP_ROW_MAP_FULL], "", true);
+  losses.Add("ring of connections full", counters[TCP_RING_FULL], "", true);
+  losses.Add("changes of state missed", probe_->Missed(), "", true);
+  losses.Add("accept queue of an unknown listener", ownerless_, "", true);
+  losses.Add("stack map full", counters[TCP_STACK_MAP_FULL], more_stacks, false);
+  losses.Add("ring of stacks full", counters[TCP_STACK_RING_FULL], "", false);
+  losses.Add("listeners not followed", counters[TCP_LISTENER_MAP_FULL], "", false);
+  losses.Add("peers not told apart", peers_not_kept_, "", false);
+  losses.Add("paths of connections not told apart", groups_.without_path(), "", false);
+  losses.Add("peers of connections not told apart", groups_.without_peer(), "", false);
+  losses.Add("process gone before it could be read", gone_.size(), "", false);
+  losses.Add("process events lost", processes_.events_lost(), "", false);
+  Losses filtered("tcp", recording);
+  filtered.Hide("--min", below_min_.count, below_min_.time_ns);
+  filtered.Hide("--max", above_max_.count, above_max_.time_ns);
 }
 
 std::vector<int> Tcp::ProgramFds() const {
