@@ -171,6 +171,7 @@ struct sock_common {
 	u16 skc_dport; /* network order */
 	u16 skc_num;   /* host order */
 	unsigned short skc_family;
+	unsigned long skc_flags; /* bits of enum sock_flags */
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
@@ -188,12 +189,29 @@ struct socket {
 	struct sock *sk;
 };
 
+struct inet_connection_sock {
+	u8 icsk_ca_state : 5;
+	u8 icsk_pending; /* what its timer is for */
+	struct {
+		u32 lrcvtime; /* jiffies: data came last */
+		u16 rcv_mss;  /* what a full segment of the peer holds, as far as is known */
+	} icsk_ack;
+};
+
+/* Begins with an inet_connection_sock, as that does with a sock. */
 struct tcp_sock {
+	u32 write_seq; /* behind what the program has written */
 	u32 total_retrans;
 	u64 bytes_retrans;
 	u32 data_segs_out;
-	u64 bytes_acked;
-	u64 bytes_received;
+	u64 bytes_sent;     /* what is sent again counts again */
+	u64 bytes_received; /* the end, when it comes, counts as one */
+	u32 srtt_us;        /* eighths of a microsecond */
+	u32 lsndtime;       /* jiffies: data was sent last */
+	u32 tlp_high_seq;
+	u8 chrono_type : 2; /* what it waits for since chrono_start; chrono_stat has a place for each but none */
+	u32 chrono_start;
+	u32 chrono_stat[3];
 };
 
 struct mptcp_sock {

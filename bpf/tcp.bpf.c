@@ -8,6 +8,9 @@
  *   SYN_RECV -> ESTABLISHED              on a port that a target listens on: a row that waits in the accept queue
  *   accept() returns                     it is the acceptor's from here on
  *   -> CLOSE                             the last totals, and sk_err
+ *   tcp_retransmit_skb                   why segments are sent again
+ *   -> FIN_WAIT1, -> CLOSE_WAIT, resets  who ends it
+ *   sock_send_length, sk_data_ready      questions and answers (tcp_turns.h)
  *   tcp_destroy_sock                     the row goes through the ring, without a wake-up
  *
  * Why a connect failed is the first that is known of: sk_err at -> CLOSE, connect()'s return, SO_ERROR as the program
@@ -32,7 +35,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
+#define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
+#define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
 #define AF_INET 2
 #define AF_INET6 10
@@ -53,6 +58,12 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define ECONNREFUSED 111
 #define EHOSTDOWN 112
 #define EHOSTUNREACH 113
+/* net/sock.h, net/tcp.h, net/inet_connection_sock.h: the kernel's own, the same since before it had BTF. */
+#define SOCK_DONE 1
+#define TCP_CA_RECOVERY 3
+#define TCP_CA_LOSS 4
+#define ICSK_TIME_LOSS_PROBE 5
+#define TCP_CHRONO_RWND_LIMITED 2
 
 /* --- maps -------------------------------------------------------------------------------------------------------- */
 
@@ -101,6 +112,9 @@ enum {
 };
 #include "told_stacks.h"
 
+#include "tcp_turns.h"
+
+const volatile __u32 ticks_a_second = 250; /* of jiffies */
 const volatile bool walk_stacks = true;
 
 __u64 last_id = 0;
@@ -153,12 +167,28 @@ static __always_inline struct tcp_row *row_of(const struct sock *sk)
 static __always_inline void read_totals(const struct sock *sk, struct tcp_totals *totals)
 {
 	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
+	u64 ended = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
 
-	totals->retrans = BPF_CORE_READ(tcp, total_retrans);
+	totals->bytes_sent = BPF_CORE_READ(tcp, bytes_sent);
 	totals->bytes_retrans = BPF_CORE_READ(tcp, bytes_retrans);
-	totals->data_segs_out = BPF_CORE_READ(tcp, data_segs_out);
-	totals->bytes_acked = BPF_CORE_READ(tcp, bytes_acked);
 	totals->bytes_received = BPF_CORE_READ(tcp, bytes_received);
+	if (totals->bytes_received)
+		totals->bytes_received -= ended;
+	totals->retrans = BPF_CORE_READ(tcp, total_retrans);
+	totals->data_segs_out = BPF_CORE_READ(tcp, data_segs_out);
+	totals->srtt_us = BPF_CORE_READ(tcp, srtt_us) >> 3;
+	totals->receiver_limited = BPF_CORE_READ(tcp, chrono_stat[TCP_CHRONO_RWND_LIMITED - 1]);
+	if (BPF_CORE_READ_BITFIELD_PROBED(tcp, chrono_type) == TCP_CHRONO_RWND_LIMITED)
+		totals->receiver_limited += (u32)bpf_jiffies64() - BPF_CORE_READ(tcp, chrono_start);
+}
+
+/* Jiffies since data was sent or came. */
+static __always_inline u32 idle_ticks(const struct sock *sk)
+{
+	u32 now = bpf_jiffies64(), came = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ack.lrcvtime);
+	u32 sent = now - BPF_CORE_READ((struct tcp_sock *)sk, lsndtime);
+
+	return came && now - came < sent ? now - came : sent;
 }
 
 static __always_inline void read_addresses(const struct sock *sk, struct tcp_row *row)
@@ -218,6 +248,10 @@ static __always_inline struct tcp_row *begin_row(const struct sock *sk, u64 now,
 	read_addresses(sk, row);
 	read_totals(sk, &row->baseline);
 	row->last = row->baseline;
+	row->seen_retrans = row->baseline.retrans;
+	row->seen_retrans_bytes = row->baseline.bytes_retrans;
+	if (follow_turns)
+		begin_turns(BPF_CORE_READ((struct tcp_sock *)sk, write_seq), row->baseline.bytes_received, &row->turns);
 	return row;
 }
 
@@ -259,8 +293,18 @@ static __always_inline void close_row(const struct sock *sk, struct tcp_row *row
 	if (!row->error)
 		row->error = BPF_CORE_READ(sk, sk_err);
 	read_totals(sk, &row->last);
+	if (!row->end)
+		row->idle = idle_ticks(sk);
 	if (row->role == TCP_ROLE_LISTENER)
 		remove_listener(row);
+}
+
+static __always_inline void note_end(const struct sock *sk, struct tcp_row *row, u8 end)
+{
+	if (row->end)
+		return;
+	row->end = end;
+	row->idle = idle_ticks(sk);
 }
 
 /* --- states ------------------------------------------------------------------------------------------------------ */
@@ -283,6 +327,7 @@ int BPF_PROG(tcp_opened, const struct sock *sk, const int oldstate, const int ne
 	if (newstate == TCP_LISTEN)
 		add_listener(row, (u64)sk);
 	row->stack = opener_stack(task, WALKER_OPENED);
+	name_turn_group(row);
 	return 0;
 }
 
@@ -315,27 +360,39 @@ static __always_inline void child_established(const struct sock *sk)
 	__builtin_memcpy(row->comm, parent->comm, sizeof(row->comm));
 }
 
+static __always_inline void row_established(const struct sock *sk, struct tcp_row *row)
+{
+	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
+
+	if (row->role != TCP_ROLE_OPENED || row->established_ns)
+		return;
+	row->established_ns = bpf_ktime_get_ns();
+	row->established_retrans = row->seen_retrans = BPF_CORE_READ(tcp, total_retrans);
+	row->local_port = sk->__sk_common.skc_num;
+	if (follow_turns)
+		begin_turns(BPF_CORE_READ(tcp, write_seq), 0, &row->turns);
+}
+
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(tcp_changed, const struct sock *sk, const int oldstate, const int newstate)
 {
 	struct tcp_row *row;
 
-	if (newstate != TCP_CLOSE && newstate != TCP_ESTABLISHED)
+	if (newstate != TCP_CLOSE && newstate != TCP_ESTABLISHED && newstate != TCP_FIN_WAIT1 &&
+	    newstate != TCP_CLOSE_WAIT)
 		return 0;
 	if (!is_tcp(sk))
 		return 0;
 	row = row_of(sk);
-	if (newstate == TCP_CLOSE) {
+	if (newstate == TCP_ESTABLISHED) {
 		if (row)
-			close_row(sk, row);
-	} else if (row && row->role == TCP_ROLE_OPENED) {
-		if (!row->established_ns) {
-			row->established_ns = bpf_ktime_get_ns();
-			row->established_retrans = BPF_CORE_READ((const struct tcp_sock *)sk, total_retrans);
-			row->local_port = sk->__sk_common.skc_num;
-		}
-	} else if (!row && oldstate == TCP_SYN_RECV) {
-		child_established(sk);
+			row_established(sk, row);
+		else if (oldstate == TCP_SYN_RECV)
+			child_established(sk);
+	} else if (row && newstate == TCP_CLOSE) {
+		close_row(sk, row);
+	} else if (row) {
+		note_end(sk, row, newstate == TCP_FIN_WAIT1 ? TCP_END_FIN_SENT : TCP_END_FIN_RECEIVED);
 	}
 	return 0;
 }
@@ -362,6 +419,146 @@ int BPF_PROG(tcp_synack_again, const struct sock *sk, const struct request_sock 
 
 	if (row && row->role == TCP_ROLE_LISTENER)
 		__sync_fetch_and_add(&row->synack_retrans, 1);
+	return 0;
+}
+
+/*
+ * Why this segment is sent again. The kernel does not say; a probe for the tail's loss is what goes out from its timer
+ * while nothing is known to be lost.
+ */
+static __always_inline u32 resent_kind(const struct sock *sk)
+{
+	const struct inet_connection_sock *inet = (const struct inet_connection_sock *)sk;
+	u8 state = BPF_CORE_READ_BITFIELD_PROBED(inet, icsk_ca_state);
+
+	if (state == TCP_CA_LOSS)
+		return TCP_RESENT_TIMEOUT;
+	if (state < TCP_CA_RECOVERY && BPF_CORE_READ(inet, icsk_pending) == ICSK_TIME_LOSS_PROBE &&
+	    !BPF_CORE_READ((const struct tcp_sock *)sk, tlp_high_seq))
+		return TCP_RESENT_PROBE;
+	return TCP_RESENT_FAST;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(tcp_sent_again, const struct sock *sk)
+{
+	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
+	struct tcp_row *row = row_of(sk);
+	u32 all, kind, segments;
+	u64 bytes;
+
+	if (!row)
+		return 0;
+	all = BPF_CORE_READ(tcp, total_retrans);
+	bytes = BPF_CORE_READ(tcp, bytes_retrans);
+	segments = all - row->seen_retrans;
+	if (!segments)
+		row->unsent++;
+	else if (sk->__sk_common.skc_state != TCP_SYN_SENT && sk->__sk_common.skc_state != TCP_SYN_RECV) {
+		kind = resent_kind(sk);
+		if (kind < TCP_RESENT_KINDS) {
+			row->resent[kind] += segments;
+			row->resent_bytes[kind] += bytes - row->seen_retrans_bytes;
+		}
+	}
+	row->seen_retrans = all;
+	row->seen_retrans_bytes = bytes;
+	return 0;
+}
+
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(tcp_reset_sent, const struct sock *sk)
+{
+	struct tcp_row *row;
+
+	/* None: to a segment of no connection. */
+	if (!sk)
+		return 0;
+	row = row_of(sk);
+	if (!row)
+		return 0;
+	row->resets |= TCP_RESET_SENT;
+	note_end(sk, row, TCP_END_RESET_SENT);
+	return 0;
+}
+
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(tcp_reset_received, struct sock *sk)
+{
+	struct tcp_row *row = row_of(sk);
+
+	if (!row || sk->__sk_common.skc_state == TCP_SYN_SENT)
+		return 0;
+	row->resets |= TCP_RESET_RECEIVED;
+	if (row->turns.after_idle || idle_ticks(sk) >= ticks_a_second)
+		row->resets |= TCP_RESET_AFTER_IDLE;
+	note_end(sk, row, TCP_END_RESET_RECEIVED);
+	return 0;
+}
+
+/* --- turns ------------------------------------------------------------------------------------------------------- */
+
+/* In the sender's context; send() is about to return, or a part of a longer call. */
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(tcp_sent, struct sock *sk, int length)
+{
+	struct task_struct *task;
+	const struct tcp_sock *tcp;
+	struct sock *subflow;
+	struct tcp_row *row;
+	u32 came;
+
+	if (length <= 0)
+		return 0;
+	subflow = sk->sk_protocol == IPPROTO_MPTCP ? tcp_of(sk) : is_tcp(sk) ? sk : NULL;
+	if (!subflow)
+		return 0;
+	row = row_of(subflow);
+	if (!row)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (task->tgid != row->space.tgid) {
+		row->holder_tgid = task->tgid;
+		__builtin_memcpy(row->holder_comm, task->comm, sizeof(row->holder_comm));
+	}
+	tcp = (const struct tcp_sock *)subflow;
+	if (row->role == TCP_ROLE_OPENED) {
+		came = (u32)bpf_jiffies64() -
+		       BPF_CORE_READ((const struct inet_connection_sock *)tcp, icsk_ack.lrcvtime);
+		question_sent(&row->turns, BPF_CORE_READ(tcp, write_seq), task->pid,
+			      (u64)came * (1000000000u / ticks_a_second));
+	} else if (row->role == TCP_ROLE_ACCEPTED) {
+		answer_sent(&row->turns, BPF_CORE_READ(tcp, write_seq));
+	}
+	return 0;
+}
+
+SEC("tp_btf/sk_data_ready")
+int BPF_PROG(tcp_arrived, const struct sock *sk)
+{
+	u32 received, before, full_segment;
+	struct tcp_sock *tcp;
+	struct tcp_row *row;
+
+	if (!is_tcp(sk))
+		return 0;
+	row = row_of(sk);
+	if (!row || row->role == TCP_ROLE_LISTENER)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock((void *)sk);
+	if (!tcp)
+		return 0;
+	received = tcp->bytes_received - (sk->__sk_common.skc_flags >> SOCK_DONE & 1);
+	before = row->turns.received;
+	if (received == before)
+		return 0; /* the end alone */
+	row->turns.received = received;
+	if (row->role == TCP_ROLE_OPENED) {
+		answer_arrived(&row->turns, tcp->write_seq);
+	} else if (row->role == TCP_ROLE_ACCEPTED) {
+		full_segment = ((struct inet_connection_sock *)tcp)->icsk_ack.rcv_mss;
+		question_arrived(&row->turns, tcp->write_seq, full_segment && (received - before) % full_segment == 0);
+	}
 	return 0;
 }
 
@@ -501,6 +698,7 @@ static __always_inline int on_accept(struct task_struct *task, s64 fd, u32 walke
 	row->flags &= ~TCP_IN_QUEUE;
 	name_owner(task, row);
 	row->stack = opener_stack(task, walker);
+	name_turn_group(row);
 	return 0;
 }
 

@@ -290,13 +290,62 @@ enum {
 
 /* A socket's own totals. */
 struct tcp_totals {
+	__u64 bytes_sent; /* what was sent again too */
 	__u64 bytes_retrans;
-	__u64 bytes_acked;
-	__u64 bytes_received;
-	__u32 retrans; /* segments */
+	__u64 bytes_received; /* in order */
+	__u32 retrans;        /* segments */
 	__u32 data_segs_out;
+	__u32 receiver_limited; /* jiffies in which the peer's window was too small */
+	__u32 srtt_us;          /* of now; 0: none was measured */
 };
-WIRE_ASSERT(sizeof(struct tcp_totals) == 32, "struct tcp_totals");
+WIRE_ASSERT(sizeof(struct tcp_totals) == 40, "struct tcp_totals");
+
+/* What ended a connection, the first of it. */
+enum tcp_end {
+	TCP_END_NONE = 0, /* or not seen */
+	TCP_END_FIN_SENT = 1,
+	TCP_END_FIN_RECEIVED = 2,
+	TCP_END_RESET_SENT = 3,
+	TCP_END_RESET_RECEIVED = 4,
+};
+
+/* `resets` of a connection */
+enum {
+	TCP_RESET_SENT = 1,
+	TCP_RESET_RECEIVED = 2,
+	TCP_RESET_AFTER_IDLE = 4, /* received, when nothing had passed for a second, or nothing but what it answered */
+};
+
+/* Why segments were sent again, as far as the socket's state tells; SYNs apart. */
+enum tcp_resent_kind {
+	TCP_RESENT_TIMEOUT = 0, /* and what was still missing after one */
+	TCP_RESENT_FAST = 1,
+	TCP_RESENT_PROBE = 2, /* for the tail's loss: inferred */
+	TCP_RESENT_KINDS,
+};
+
+#define TCP_HELD_TURNS 8
+
+/*
+ * Questions and answers of a connection. Of one that was opened, a question is sent and its answer arrives; of one that
+ * was accepted, it is the other way round. Pending: asked_ns != 0.
+ */
+struct tcp_turns {
+	__u64 group;        /* of the connections whose times are summed in one histogram */
+	__u64 asked_ns;     /* opened: the last send; accepted: the last arrival; 0: nothing is asked */
+	__u32 asked_seq;    /* opened: what had been written with that send; accepted: when it arrived */
+	__u32 answered_seq; /* opened: what had been written when the last answer began */
+	__u32 received;     /* low part of the bytes that had arrived */
+	__u32 asked_tid;    /* opened: who sent */
+	__u32 count;
+	__u32 measured; /* of them, with a time. The first are here, the others in the histogram of their group */
+	__u16 held[TCP_HELD_TURNS]; /* buckets (bpf/histogram.h) */
+	__u8 multiplexed;           /* something was asked when something else was unanswered */
+	__u8 full;                  /* accepted: the last arrival was of full segments, so more may come */
+	__u8 after_idle;            /* opened: what is asked was sent after a second of silence */
+	__u8 pad[5];
+};
+WIRE_ASSERT(sizeof(struct tcp_turns) == 64, "struct tcp_turns");
 
 /* One connection, or one listener. Whose it is: who opened it, accepted it, or called listen. Times are 0 where unknown. */
 struct tcp_row {
@@ -309,6 +358,14 @@ struct tcp_row {
 	__u64 closed_ns;            /* the state became CLOSE */
 	struct tcp_totals baseline; /* at first sight */
 	struct tcp_totals last;     /* at CLOSE or at the end of the recording */
+	struct tcp_turns turns;
+	__u64 resent_bytes[TCP_RESENT_KINDS];
+	__u64 seen_retrans_bytes;       /* with seen_retrans */
+	__u32 resent[TCP_RESENT_KINDS]; /* segments */
+	__u32 seen_retrans;             /* total of retransmitted segments when the last of them was looked at */
+	__u32 unsent;                   /* attempts to send something again that sent nothing */
+	__u32 idle;                     /* jiffies without data, either way, when it ended */
+	__u32 holder_tgid;              /* who sent on it last where that is not who it is of; 0: nobody */
 	__u32 tid;
 	__u32 netns;
 	__s32 error;               /* errno; 0: none known */
@@ -319,15 +376,27 @@ struct tcp_row {
 	__u16 family;              /* AF_INET, AF_INET6 */
 	__u16 local_port;
 	__u16 remote_port;
-	__u16 pad;
+	__u8 end;    /* enum tcp_end */
+	__u8 resets; /* TCP_RESET_* */
+	__u32 pad;
 	__u8 local[16]; /* AF_INET: the first four */
 	__u8 remote[16];
 	char comm[16]; /* of the thread */
+	char holder_comm[16];
 };
-WIRE_ASSERT(sizeof(struct tcp_row) == 208, "struct tcp_row");
+WIRE_ASSERT(sizeof(struct tcp_row) == 368, "struct tcp_row");
 WIRE_OFFSET(tcp_row, baseline, 64);
-WIRE_OFFSET(tcp_row, tid, 128);
-WIRE_OFFSET(tcp_row, comm, 192);
+WIRE_OFFSET(tcp_row, turns, 144);
+WIRE_OFFSET(tcp_row, tid, 268);
+WIRE_OFFSET(tcp_row, holder_comm, 352);
+
+/* Turns beyond the first of their connections: how many took how long. */
+struct tcp_turn_key {
+	__u64 group;
+	__u32 bucket; /* bpf/histogram.h; ns */
+	__u32 pad;
+};
+WIRE_ASSERT(sizeof(struct tcp_turn_key) == 16, "struct tcp_turn_key");
 
 enum tcp_record_kind { TCP_RECORD_ROW = 1, TCP_RECORD_STACK = 2 };
 
@@ -337,7 +406,7 @@ struct tcp_row_record {
 	__u32 pad;
 	struct tcp_row row;
 };
-WIRE_ASSERT(sizeof(struct tcp_row_record) == 216, "struct tcp_row_record");
+WIRE_ASSERT(sizeof(struct tcp_row_record) == 376, "struct tcp_row_record");
 
 /* A stack that a process has opened a connection on for the first time. Its id is of this process alone. */
 struct tcp_stack_record {
@@ -355,6 +424,7 @@ enum tcp_counter {
 	TCP_STACK_MAP_FULL,    /* stacks that found no room; their connections are kept without */
 	TCP_STACK_RING_FULL,   /* stacks that found no room in the ring: they come again */
 	TCP_LISTENER_MAP_FULL, /* listeners whose queues are not timed */
+	TCP_TURN_MAP_FULL,     /* turns whose time found no room */
 	TCP_ROWS,              /* connections and listeners so far */
 	TCP_COUNTERS,          /* their number */
 };

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "userspace/profile/reason.h"
+
 namespace stallscope {
 namespace {
 
@@ -39,7 +41,70 @@ ConnectionRole RoleOf(const tcp_row& row) {
   }
 }
 
-void AddConnection(const tcp_row& row, ConnectionSums* sums) {
+namespace {
+
+// Who ended it; empty: that was not seen.
+std::string ClosedBy(const tcp_row& row) {
+  switch (row.end) {
+    case TCP_END_FIN_SENT:
+      return "us";
+    case TCP_END_FIN_RECEIVED:
+      return "peer";
+    case TCP_END_RESET_SENT:
+      return "reset by us";
+    case TCP_END_RESET_RECEIVED:
+      return "reset by peer";
+    default:
+      return row.error ? ErrorWord(row.error) : "";
+  }
+}
+
+void AddTraffic(const tcp_row& row, uint64_t tick_ns, ConnectionSums* sums) {
+  const tcp_totals &first = row.baseline, &last = row.last;
+  const uint64_t retransmitted = Since(first.retrans, last.retrans);
+  const uint64_t retransmitted_bytes = Since(first.bytes_retrans, last.bytes_retrans);
+  sums->bytes_sent += Since(Since(first.bytes_retrans, first.bytes_sent),
+                            Since(last.bytes_retrans, last.bytes_sent));
+  sums->bytes_received += Since(first.bytes_received, last.bytes_received);
+  sums->data_segments += Since(first.data_segs_out, last.data_segs_out);
+  sums->retransmitted += retransmitted;
+  sums->retransmitted_bytes += retransmitted_bytes;
+  if (row.role == TCP_ROLE_OPENED)
+    sums->syn_retransmits +=
+        row.established_ns ? Since(first.retrans, row.established_retrans) : retransmitted;
+  sums->timeout_retransmits += row.resent[TCP_RESENT_TIMEOUT];
+  sums->fast_retransmits += row.resent[TCP_RESENT_FAST];
+  sums->tail_loss_probes += row.resent[TCP_RESENT_PROBE];
+  sums->failed_sends += row.unsent;
+  sums->receiver_limited_ns += Since(first.receiver_limited, last.receiver_limited) * tick_ns;
+}
+
+void AddTurns(const tcp_turns& turns, ConnectionSums* sums) {
+  if (!sums->first_byte) sums->first_byte.emplace();
+  if (turns.multiplexed) {
+    ++sums->multiplexed;
+    return;
+  }
+  sums->turns = sums->turns.value_or(0) + turns.count;
+  ++sums->turns_connections;
+  const uint32_t held = std::min<uint32_t>(turns.measured, TCP_HELD_TURNS);
+  for (uint32_t i = 0; i < held; ++i) sums->first_byte->AddBucket(turns.held[i], 1);
+}
+
+void AddEnd(const tcp_row& row, uint64_t tick_ns, ConnectionSums* sums) {
+  const std::string closed_by = ClosedBy(row);
+  if (!closed_by.empty()) ++sums->closed_by[closed_by];
+  sums->resets_sent += (row.resets & TCP_RESET_SENT) != 0;
+  sums->resets_received += (row.resets & TCP_RESET_RECEIVED) != 0;
+  sums->resets_after_idle += (row.resets & TCP_RESET_AFTER_IDLE) != 0;
+  if (!row.closed_ns) return;
+  sums->idle_before_close.Add(row.idle * tick_ns);
+  if (row.last.srtt_us) sums->srtt.Add(uint64_t{row.last.srtt_us} * 1000);
+}
+
+}  // namespace
+
+void AddConnection(const tcp_row& row, const RowFacts& facts, ConnectionSums* sums) {
   const bool before_attach = row.flags & TCP_BEFORE_ATTACH;
   sums->before_attach += before_attach;
   sums->open += row.closed_ns == 0;
@@ -48,12 +113,14 @@ void AddConnection(const tcp_row& row, ConnectionSums* sums) {
     sums->syn_retransmits += row.synack_retrans;
     return;
   }
-  if (row.established_ns && row.closed_ns && !before_attach)
-    sums->lifetime.Add(Since(row.open_ns, row.closed_ns));
-  const uint64_t retransmitted = Since(row.baseline.retrans, row.last.retrans);
-  sums->retransmitted += retransmitted;
-  sums->retransmitted_bytes += Since(row.baseline.bytes_retrans, row.last.bytes_retrans);
-  sums->data_segments += Since(row.baseline.data_segs_out, row.last.data_segs_out);
+  AddTraffic(row, facts.tick_ns, sums);
+  // What was never established has no life, and no end but its failure.
+  const bool in_flight = row.role == TCP_ROLE_OPENED && !row.established_ns;
+  if (in_flight) return;
+  if (row.closed_ns && !before_attach) sums->lifetime.Add(Since(row.open_ns, row.closed_ns));
+  AddEnd(row, facts.tick_ns, sums);
+  if (facts.turns && row.role != TCP_ROLE_UNKNOWN) AddTurns(row.turns, sums);
+  if (!facts.holder.empty()) ++sums->holders[facts.holder];
 }
 
 }  // namespace stallscope

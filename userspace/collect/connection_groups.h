@@ -45,7 +45,14 @@ class ConnectionGroups {
 
 ConnectionRole RoleOf(const tcp_row& row);
 
-// Adds all of a row but how its set-up went.
-void AddConnection(const tcp_row& row, ConnectionSums* sums);
+// What the rows do not say about themselves.
+struct RowFacts {
+  uint64_t tick_ns = 0;  // of a jiffy
+  bool turns = false;    // questions and answers were followed
+  std::string holder;    // "name (pid)" of the process that sent last, if that is not the owner
+};
+
+// Adds all of a row but how its set-up went, and the turns that are not in it.
+void AddConnection(const tcp_row& row, const RowFacts& facts, ConnectionSums* sums);
 
 }  // namespace stallscope

@@ -113,6 +113,7 @@ absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
   processes_.Detach();
   Take(rest);
   for (const tcp_row& row : *alive) TakeRow(row);
+  if (options_.groups) TakeTurns();
   for (auto& [port, attempts] : given_up_) {
     for (Attempt& attempt : attempts) BookGivenUp(std::move(attempt), false);
   }
@@ -151,11 +152,37 @@ void Tcp::TakeRow(const tcp_row& row) {
   ConnectionSums* sums = nullptr;
   if (options_.groups) {
     sums = groups_.Of({RoleOf(row), processes_.FindAndTeach(row.space), row.stack, PeerText(row)});
-    AddConnection(row, sums);
+    AddToGroup(row, sums);
   }
   if (row.role == TCP_ROLE_OPENED) TakeOpened(row, sums);
   if (row.role == TCP_ROLE_ACCEPTED) TakeAccepted(row, sums);
   if (options_.retransmits) TakeRetransmits(row);
+}
+
+void Tcp::AddToGroup(const tcp_row& row, ConnectionSums* sums) {
+  RowFacts facts;
+  facts.tick_ns = TcpProbe::TickNs();
+  facts.turns = probe_->turns();
+  if (row.holder_tgid) {
+    facts.holder = fmt::format(
+        "{} ({})", std::string(row.holder_comm, strnlen(row.holder_comm, sizeof(row.holder_comm))),
+        pids_->FromKernel(row.holder_tgid).value_or(row.holder_tgid));
+  }
+  AddConnection(row, facts, sums);
+  if (row.turns.group) turn_groups_[row.turns.group] = sums;
+}
+
+void Tcp::TakeTurns() {
+  for (const auto& [key, times] : probe_->Turns()) {
+    const auto found = turn_groups_.find(key.group);
+    if (found == turn_groups_.end()) {
+      turns_of_nobody_ += times;
+      continue;
+    }
+    std::optional<Histogram>& first_byte = found->second->first_byte;
+    if (!first_byte) first_byte.emplace();
+    first_byte->AddBucket(key.bucket, times);
+  }
 }
 
 void Tcp::TakeOpened(const tcp_row& row, ConnectionSums* sums) {
@@ -215,8 +242,21 @@ void Tcp::TakeRetransmits(const tcp_row& row) {
     syn = row.established_ns ? std::min(all, Since(row.baseline.retrans, row.established_retrans))
                              : all;
   BookRetransmits(row, "retransmit SYN", syn, 0);
-  BookRetransmits(row, "retransmit", all - syn,
-                  Since(row.baseline.bytes_retrans, row.last.bytes_retrans));
+  BookRetransmits(row, "retransmit not sent", row.unsent, 0);
+  uint64_t rest = all - syn;
+  uint64_t rest_bytes = Since(row.baseline.bytes_retrans, row.last.bytes_retrans);
+  constexpr std::pair<tcp_resent_kind, const char*> kKinds[] = {
+      {TCP_RESENT_TIMEOUT, "retransmit timeout"},
+      {TCP_RESENT_FAST, "retransmit fast"},
+      {TCP_RESENT_PROBE, "retransmit tail loss probe (inferred)"}};
+  for (const auto& [kind, words] : kKinds) {
+    const uint64_t segments = std::min<uint64_t>(rest, row.resent[kind]);
+    const uint64_t bytes = std::min<uint64_t>(rest_bytes, row.resent_bytes[kind]);
+    BookRetransmits(row, words, segments, bytes);
+    rest -= segments;
+    rest_bytes -= bytes;
+  }
+  BookRetransmits(row, "retransmit", rest, rest_bytes);
 }
 
 Tcp::SumKey Tcp::KeyOf(Event event, const tcp_row& row, std::string words) {
@@ -390,6 +430,9 @@ void Tcp::AddLosses(Recording* recording) const {
   losses.Add("peers not told apart", peers_not_kept_, "", false);
   losses.Add("paths of connections not told apart", groups_.without_path(), "", false);
   losses.Add("peers of connections not told apart", groups_.without_peer(), "", false);
+  losses.Add("times of questions and answers: map full", counters[TCP_TURN_MAP_FULL], "", false);
+  losses.Add("times of questions and answers of lost connections", turns_of_nobody_, "", false);
+  losses.Add("questions and answers missed", probe_->MissedTurns(), "", false);
   losses.Add("process gone before it could be read", gone_.size(), "", false);
   losses.Add("process events lost", processes_.events_lost(), "", false);
   Losses filtered("tcp", recording);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fmt/format.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <tuple>
@@ -20,11 +21,19 @@
 #include "userspace/collect/tracepoint.h"
 
 namespace stallscope {
+namespace {
+
+bool KernelHasTracepoint(const char* name) {
+  return libbpf_find_vmlinux_btf_id(name, BPF_TRACE_RAW_TP) > 0;
+}
+
+}  // namespace
 
 struct TcpProbe::Impl {
   tcp_bpf* skeleton = nullptr;
   ProbeTargets targets;
   ring_buffer* ring = nullptr;
+  bool turns = false;
   bool each_syscall = true;  // a hook for each of the system calls; else one for all
   Records pending;
 
@@ -96,7 +105,15 @@ absl::StatusOr<std::unique_ptr<TcpProbe>> TcpProbe::Load(const TcpProbeOptions& 
   auto& s = *impl->skeleton;
   bpf_map__set_max_entries(s.maps.known_stacks, options.stack_entries);
   ProbeTargets::Prepare(options, &s);
-  s.rodata->walk_stacks = options.stacks;
+  auto* knobs = s.rodata;
+  knobs->walk_stacks = options.stacks;
+  knobs->ticks_a_second = 1'000'000'000 / TickNs();
+  impl->turns = options.turns && KernelHasTracepoint("sock_send_length") &&
+                KernelHasTracepoint("sk_data_ready");
+  knobs->follow_turns = impl->turns;
+  bpf_program__set_autoload(s.progs.tcp_sent, impl->turns);
+  bpf_program__set_autoload(s.progs.tcp_arrived, impl->turns);
+  if (!impl->turns) bpf_map__set_max_entries(s.maps.turn_times, 1);
   if (const int error = tcp_bpf__load(&s))
     return BpfError(error, "cannot load the programs for connections");
   impl->ring = ring_buffer__new(
@@ -116,7 +133,14 @@ absl::Status TcpProbe::Attach() {
   auto status = AttachAll({{s.progs.tcp_opened, &s.links.tcp_opened},
                            {s.progs.tcp_changed, &s.links.tcp_changed},
                            {s.progs.tcp_destroyed, &s.links.tcp_destroyed},
-                           {s.progs.tcp_synack_again, &s.links.tcp_synack_again}});
+                           {s.progs.tcp_synack_again, &s.links.tcp_synack_again},
+                           {s.progs.tcp_sent_again, &s.links.tcp_sent_again},
+                           {s.progs.tcp_reset_sent, &s.links.tcp_reset_sent},
+                           {s.progs.tcp_reset_received, &s.links.tcp_reset_received}});
+  if (status.ok() && impl_->turns) {
+    status = AttachAll(
+        {{s.progs.tcp_sent, &s.links.tcp_sent}, {s.progs.tcp_arrived, &s.links.tcp_arrived}});
+  }
   if (!status.ok()) return status;
   if (impl_->AttachToSyscalls().ok()) return absl::OkStatus();
   impl_->DetachFromSyscalls();
@@ -145,6 +169,28 @@ absl::StatusOr<std::vector<tcp_row>> TcpProbe::Rows() {
   return ReadIterator<tcp_row>(impl_->skeleton->progs.report_rows, &options);
 }
 
+bool TcpProbe::turns() const { return impl_->turns; }
+
+std::vector<TcpProbe::TurnTimes> TcpProbe::Turns() const {
+  std::vector<TurnTimes> all;
+  const int map = bpf_map__fd(impl_->skeleton->maps.turn_times);
+  TurnTimes one = {};
+  const tcp_turn_key* last = nullptr;
+  tcp_turn_key before;
+  while (bpf_map_get_next_key(map, last, &one.key) == 0) {
+    if (bpf_map_lookup_elem(map, &one.key, &one.times) == 0) all.push_back(one);
+    before = one.key;
+    last = &before;
+  }
+  return all;
+}
+
+uint64_t TcpProbe::TickNs() {
+  timespec tick = {};
+  clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+  return tick.tv_nsec > 0 ? tick.tv_nsec : 4'000'000;
+}
+
 void TcpProbe::Detach() { tcp_bpf__detach(impl_->skeleton); }
 
 ProbeTargets& TcpProbe::targets() { return impl_->targets; }
@@ -156,17 +202,21 @@ std::vector<uint64_t> TcpProbe::Counters() const {
 uint64_t TcpProbe::Missed() const { return MissedRuns(ProgramFds()); }
 
 std::string TcpProbe::mechanism() const {
-  return fmt::format("tp_btf inet_sock_set_state, tcp_destroy_sock; {}",
+  return fmt::format("tp_btf inet_sock_set_state, tcp_destroy_sock, tcp_retransmit_skb; {}",
                      impl_->each_syscall ? "sys_exit of 4 calls" : "sys_exit of every call");
 }
 
 std::vector<int> TcpProbe::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
-  std::vector<int> fds = FdsOf({p.tcp_opened, p.tcp_changed, p.tcp_destroyed, p.tcp_synack_again});
+  std::vector<int> fds = FdsOf({p.tcp_opened, p.tcp_changed, p.tcp_destroyed, p.tcp_synack_again,
+                                p.tcp_sent_again, p.tcp_reset_sent, p.tcp_reset_received});
+  const std::vector<int> turns =
+      impl_->turns ? FdsOf({p.tcp_sent, p.tcp_arrived}) : std::vector<int>();
   const std::vector<int> calls =
       impl_->each_syscall
           ? FdsOf({p.exit_connect, p.exit_accept, p.exit_accept4, p.exit_getsockopt})
           : FdsOf({p.exit_any});
+  fds.insert(fds.end(), turns.begin(), turns.end());
   fds.insert(fds.end(), calls.begin(), calls.end());
   return fds;
 }

@@ -21,6 +21,7 @@ class ProbeTargets;
 
 struct TcpProbeOptions : TargetOptions {
   bool stacks = true;              // else connections are told apart by process and peer alone
+  bool turns = false;              // questions and answers, where the kernel lets us see them
   uint32_t stack_entries = 16384;  // distinct stacks
 };
 
@@ -42,6 +43,16 @@ class TcpProbe {
   Records Drain();
   // The rows of sockets that are still there, with their totals of now.
   absl::StatusOr<std::vector<tcp_row>> Rows();
+  // Whether it sees questions and answers: asked for, and the kernel has tracepoints (6.3).
+  bool turns() const;
+  // How many turns took how long, of those that are in no row. To be called when all has ended.
+  struct TurnTimes {
+    tcp_turn_key key;
+    uint64_t times;
+  };
+  std::vector<TurnTimes> Turns() const;
+  // Of a jiffy, in which some of a row's times are.
+  static uint64_t TickNs();
   void Detach();
 
   // Whom it is about, and what its walker knows of them.
@@ -52,6 +63,8 @@ class TcpProbe {
   // Changes of state that came while the program for them was running on that CPU: the kernel
   // passed them over.
   uint64_t Missed() const;
+  // The same of sends and arrivals.
+  uint64_t MissedTurns() const;
   std::string mechanism() const;
   std::vector<int> ProgramFds() const;
   std::vector<int> MapFds() const;
