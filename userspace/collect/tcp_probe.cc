@@ -208,15 +208,13 @@ std::string TcpProbe::mechanism() const {
 
 std::vector<int> TcpProbe::ProgramFds() const {
   auto& p = impl_->skeleton->progs;
-  std::vector<int> fds = FdsOf({p.tcp_opened, p.tcp_changed, p.tcp_destroyed, p.tcp_synack_again,
-                                p.tcp_sent_again, p.tcp_reset_sent, p.tcp_reset_received});
-  const std::vector<int> turns =
-      impl_->turns ? FdsOf({p.tcp_sent, p.tcp_arrived}) : std::vector<int>();
+  std::vector<int> fds =
+      FdsOf({p.tcp_opened, p.tcp_changed, p.tcp_destroyed, p.tcp_synack_again, p.tcp_sent_again,
+             p.tcp_reset_sent, p.tcp_reset_received, p.tcp_sent, p.tcp_arrived});
   const std::vector<int> calls =
       impl_->each_syscall
           ? FdsOf({p.exit_connect, p.exit_accept, p.exit_accept4, p.exit_getsockopt})
           : FdsOf({p.exit_any});
-  fds.insert(fds.end(), turns.begin(), turns.end());
   fds.insert(fds.end(), calls.begin(), calls.end());
   return fds;
 }
