@@ -199,7 +199,12 @@ std::vector<uint64_t> TcpProbe::Counters() const {
   return SumOverCpus(bpf_map__fd(impl_->skeleton->maps.counters), TCP_COUNTERS);
 }
 
-uint64_t TcpProbe::Missed() const { return MissedRuns(ProgramFds()); }
+uint64_t TcpProbe::Missed() const { return MissedRuns(ProgramFds()) - MissedTurns(); }
+
+uint64_t TcpProbe::MissedTurns() const {
+  const auto& p = impl_->skeleton->progs;
+  return MissedRuns(FdsOf({p.tcp_sent, p.tcp_arrived}));
+}
 
 std::string TcpProbe::mechanism() const {
   return fmt::format("tp_btf inet_sock_set_state, tcp_destroy_sock, tcp_retransmit_skb; {}",
