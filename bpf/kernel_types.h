@@ -112,6 +112,7 @@ struct pt_regs {
 	unsigned long bp;
 	unsigned long bx;
 	unsigned long r10;
+	unsigned long r8;
 	unsigned long cx;
 	unsigned long ax;
 	unsigned long dx;
@@ -165,6 +166,10 @@ typedef struct {
 	struct net *net;
 } possible_net_t;
 
+typedef struct {
+	s64 counter;
+} atomic64_t;
+
 struct sock_common {
 	u32 skc_daddr;
 	u32 skc_rcv_saddr;
@@ -176,6 +181,23 @@ struct sock_common {
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+};
+
+struct list_head {
+	struct list_head *next;
+};
+
+struct wait_queue_head {
+	struct list_head head;
+};
+
+struct wait_queue_entry {
+	struct list_head entry;
+};
+
+struct socket_wq {
+	struct wait_queue_head wait;
 };
 
 struct sock {
@@ -183,6 +205,7 @@ struct sock {
 	int sk_err;
 	u16 sk_type;
 	u16 sk_protocol;
+	struct socket_wq *sk_wq;
 };
 
 struct socket {
@@ -219,6 +242,35 @@ struct mptcp_sock {
 };
 
 struct request_sock;
+
+struct eventpoll {
+	struct file *file;
+};
+
+struct epoll_filefd {
+	struct file *file;
+};
+
+struct epoll_event {
+	u32 events;
+	u64 data;
+} __attribute__((packed));
+
+/* What an eventpoll watches: one file. */
+struct epitem {
+	struct list_head rdllink; /* on the list of those that are ready; else it points to itself */
+	struct epoll_filefd ffd;
+	struct eppoll_entry *pwqlist; /* NULL once it is removed */
+	struct eventpoll *ep;
+	struct epoll_event event; /* as epoll_ctl() was given it */
+};
+
+/* An epitem's place on the wait queue of its file. */
+struct eppoll_entry {
+	struct epitem *base;
+	struct wait_queue_entry wait;
+	struct wait_queue_head *whead;
+};
 
 #pragma clang attribute pop
 

@@ -429,6 +429,126 @@ enum tcp_counter {
 	TCP_COUNTERS,          /* their number */
 };
 
+/* --- epoll_wait, poll, select ------------------------------------------------------------------------------------ */
+
+/* An event loop: an eventpoll object, by its address, in one program of one process. */
+struct loop_key {
+	struct space_key space;
+	__u64 loop; /* 0: poll() and select() have none */
+};
+WIRE_ASSERT(sizeof(struct loop_key) == 24, "struct loop_key");
+
+/* `flags` of a call */
+enum {
+	EPOLL_UNFINISHED = 1, /* it had begun before the recording, or went on when that ended: its time is a part */
+	EPOLL_NO_WAIT = 2,    /* its time-out is 0 */
+};
+
+/* What calls are summed by. */
+struct epoll_key {
+	struct loop_key loop;
+	__u64 stack;
+	__u32 tid; /* 0 unless each thread is told apart */
+	__s32 syscall;
+	__u32 flags; /* EPOLL_UNFINISHED */
+	__u32 pad;
+};
+WIRE_ASSERT(sizeof(struct epoll_key) == 48, "struct epoll_key");
+
+struct epoll_sum {
+	__u64 time_ns; /* in the call */
+	__u64 count;
+	__u64 events; /* that were handed out */
+	__u64 empty;  /* calls that handed out none: timed out */
+};
+WIRE_ASSERT(sizeof(struct epoll_sum) == 32, "struct epoll_sum");
+
+struct loop_thread_key {
+	struct loop_key loop;
+	__u32 tid;
+	__u32 pad;
+};
+WIRE_ASSERT(sizeof(struct loop_thread_key) == 32, "struct loop_thread_key");
+
+/* What one thread did on one loop. */
+struct loop_thread {
+	__u64 since_ns;        /* its first call, or the start of the recording */
+	__u64 left_ns;         /* it returned from its last call; 0: it is in one */
+	__u64 waiting_ns;      /* in calls that may wait: not with a time-out of 0 */
+	__u64 longest_busy_ns; /* between two calls */
+	__u64 calls;
+	__u64 polls; /* of them: with a time-out of 0 */
+	__u64 events;
+	__u64 empty;
+	__u64 empty_polls;
+};
+WIRE_ASSERT(sizeof(struct loop_thread) == 72, "struct loop_thread");
+
+/* What all threads of a process did on one loop together. */
+struct loop_row {
+	__u64 left_ns;               /* the last of them returned */
+	__u64 longest_unattended_ns; /* none of them was in a call */
+	__u64 longest_lag_ns;
+	__s32 inside; /* how many are in a call */
+	__u32 fd;     /* of the first call */
+};
+WIRE_ASSERT(sizeof(struct loop_row) == 32, "struct loop_row");
+
+/* How often a lag fell into a bucket of bpf/histogram.h. */
+struct lag_key {
+	struct loop_key loop;
+	__u32 bucket;
+	__u32 pad;
+};
+WIRE_ASSERT(sizeof(struct lag_key) == 32, "struct lag_key");
+
+/* An item of an eventpoll, by what it hands out, while data waits for it. */
+struct ready_key {
+	__u64 loop;
+	__u64 data;
+};
+WIRE_ASSERT(sizeof(struct ready_key) == 16, "struct ready_key");
+
+/* A call that is in progress, as the iterator reports it. */
+struct epoll_call {
+	struct epoll_key key; /* `tid` is always set */
+	__u64 since_ns;
+	__u64 switches; /* voluntary and involuntary */
+	__u64 ip, sp, bp, fsbase;
+};
+WIRE_ASSERT(sizeof(struct epoll_call) == 96, "struct epoll_call");
+
+enum epoll_record_kind { EPOLL_RECORD_STACK = 1, EPOLL_RECORD_THREAD = 2 };
+
+/* A thread that ended: what it did on the loop that it waited on last. */
+struct loop_thread_record {
+	__u32 kind;
+	__u32 pad;
+	struct loop_thread_key key;
+	struct loop_thread row;
+	__u64 ended_ns;
+};
+WIRE_ASSERT(sizeof(struct loop_thread_record) == 120, "struct loop_thread_record");
+
+enum epoll_counter {
+	EPOLL_CALLS = 0,       /* so far */
+	EPOLL_SAMPLE_MAP_FULL, /* calls that found no room */
+	EPOLL_SAMPLE_MAP_FULL_NS,
+	EPOLL_STACK_MAP_FULL,  /* stacks that found no room; their calls are kept without */
+	EPOLL_STACK_RING_FULL, /* stacks that found no room in the ring: they come again */
+	EPOLL_NO_STORAGE,      /* calls of threads that got no place to be remembered in */
+	EPOLL_LOOP_MAP_FULL,   /* calls on loops, or of threads on them, that found no room there */
+	EPOLL_READY_MAP_FULL,  /* events that found no room: without lag */
+	EPOLL_READY_KEPT,      /* events put into that map so far */
+	EPOLL_READY_TAKEN,     /* and taken out */
+	EPOLL_LAG_MAP_FULL,    /* lags that found no room */
+	EPOLL_BELOW_MIN,       /* calls that --min and --max left out */
+	EPOLL_BELOW_MIN_NS,
+	EPOLL_ABOVE_MAX,
+	EPOLL_ABOVE_MAX_NS,
+	EPOLL_COUNTERS, /* their number */
+};
+
 /* --- process events ---------------------------------------------------------------------------------------------- */
 
 enum process_event_kind { PROCESS_FORK = 1, PROCESS_EXEC = 2, PROCESS_EXIT = 3 };

@@ -117,7 +117,7 @@ TEST(Options, WrongWordsNameTheNearest) {
   EXPECT_EQ(Refusal({"record", "-p", "1", "-e", "ofcpu"})[0],
             "unknown event 'ofcpu': did you mean 'offcpu'?");
   EXPECT_EQ(Refusal({"record", "-p", "1", "-e", "offcpu,wall"})[1],
-            "events: offcpu, goroutine, tcp, retrans");
+            "events: offcpu, goroutine, tcp, retrans, epoll");
   EXPECT_EQ(Refusal({"record", "-p", "1", "-f", "fold"})[0],
             "unknown format 'fold': did you mean 'folded'?");
   EXPECT_EQ(Refusal({"record", "-p", "1", "-o", "x.htm"})[0],

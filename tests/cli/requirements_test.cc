@@ -68,6 +68,7 @@ TEST(Requirements, WhatIsNotOkSaysItsCostAndRemedy) {
                                                         .task_storage = EPERM,
                                                         .user_stack = EPERM,
                                                         .statistics = EPERM,
+                                                        .data_ready = ENOENT,
                                                         .syscall_tracepoints = EPERM});
   EXPECT_FALSE(CanRecord(requirements));
   for (const Requirement& requirement : requirements) {

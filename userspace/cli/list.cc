@@ -66,6 +66,20 @@ EventReport Retransmits(const EventReport& threads) {
       threads);
 }
 
+EventReport EpollCalls(const EventReport& threads) {
+  EventReport event{
+      .name = "epoll",
+      .sample = "a call of epoll_wait, poll or select: its time, and what it returned",
+      .unit = "ns",
+      .hooks = {"sys_enter and sys_exit of 7 calls", "sk_data_ready (6.3)", "sched_process_exit",
+                "task iterator"}};
+  event.problem = threads.problem;
+  event.remedy = threads.remedy;
+  if (event.problem.empty())
+    event.mechanism = "syscall tracepoints and tp_btf; iter/task for calls that began before";
+  return event;
+}
+
 // Why a process has no goroutines that could be read; empty: it has some.
 std::string NoGoroutines(const Target& target) {
   const auto maps = ReadProcFile(fmt::format("/proc/{}/maps", target.pid));
@@ -115,6 +129,7 @@ int RunList(const ListOptions& options) {
   report.events.push_back(Goroutine(process));
   report.events.push_back(TcpSetUp(threads));
   report.events.push_back(Retransmits(threads));
+  report.events.push_back(EpollCalls(threads));
   fputs((options.json ? ListJson(report) : ListText(report)).c_str(), stdout);
   return kExitDone;
 }

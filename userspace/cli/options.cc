@@ -691,6 +691,7 @@ what:
                        offcpu: threads that leave the CPU, and the time they are blocked (the default for all others)
                        tcp: connections opened and accepted: how long that took, on whose stack, or why it failed
                        retrans: segments sent again, on the stack that opened the connection
+                       epoll: epoll_wait, poll and select: time in the call, events, how often none; and the event loops
   -d DURATION          30, 30s, 2m, 1h, 500ms; default 30s; 0 is until Ctrl-C
   --min D, --max D     only waits that last from D to D (10us, 5ms, 1s)
   --threads            keep each thread apart
@@ -804,7 +805,7 @@ usage: stallscope doctor [-p PID] [--json]
   -p PID               also what a recording of this process would meet
   --json               one object on stdout
 
-exit codes: 0 offcpu, tcp and retrans can be recorded here, 3 it cannot, 4 the process is gone or does not fit
+exit codes: 0 offcpu, tcp, retrans and epoll can be recorded here, 3 it cannot, 4 the process is gone or does not fit
 )";
 
 constexpr std::string_view kListHelp =
@@ -818,7 +819,7 @@ usage: stallscope list [-p PID] [--json]
 
 }  // namespace
 
-std::vector<std::string> EventNames() { return {"offcpu", "goroutine", "tcp", "retrans"}; }
+std::vector<std::string> EventNames() { return {"offcpu", "goroutine", "tcp", "retrans", "epoll"}; }
 
 std::string HelpText(std::string_view command) {
   if (command == "record") return std::string(kRecordHelp);

@@ -31,6 +31,7 @@
 #include "userspace/cli/version.h"
 #include "userspace/cli/words.h"
 #include "userspace/collect/cost.h"
+#include "userspace/collect/epoll.h"
 #include "userspace/collect/goroutines.h"
 #include "userspace/collect/offcpu.h"
 #include "userspace/collect/recorded_stacks.h"
@@ -94,6 +95,7 @@ std::string_view MeaningOf(std::string_view event) {
   if (event == "offcpu") return "where threads block";
   if (event == "tcp") return "who sets up connections, and how long that takes";
   if (event == "retrans") return "whose connections send segments again";
+  if (event == "epoll") return "where threads wait for events, and how late event loops are";
   return "where goroutines wait";
 }
 
@@ -221,6 +223,10 @@ class Recorder {
     if (Records("tcp") || Records("retrans")) {
       if (auto status = AttachToConnections(); !status.ok()) return status;
       if (!offcpu_ && !goroutines_) start_ns_ = tcp_->start_mono_ns();
+    }
+    if (Records("epoll")) {
+      if (auto status = AttachToEpoll(); !status.ok()) return status;
+      if (!offcpu_ && !goroutines_ && !tcp_) start_ns_ = epoll_->start_mono_ns();
     }
     cost_.emplace(ProgramFds());
     if (child_) {
@@ -367,6 +373,25 @@ class Recorder {
     return absl::OkStatus();
   }
 
+  absl::Status AttachToEpoll() {
+    auto targets = FindKernelTargets();
+    if (!targets.ok()) return targets.status();
+    EpollOptions collector;
+    collector.probe.mode = targets->mode;
+    collector.probe.tgids = targets->tgids;
+    collector.probe.own_tgid = pids_.ToKernel(getpid()).value_or(0);
+    collector.probe.stack_entries = options_.stacks;
+    collector.probe.per_thread = options_.threads;
+    collector.probe.min_ns = options_.min_ns;
+    collector.probe.max_ns = options_.max_ns;
+    collector.follow_children = options_.children;
+    collector.wanted_comm = WantedComm();
+    auto epoll = Epoll::Start(collector, &pids_, &modules_);
+    if (!epoll.ok()) return ExplainLoadFailure(epoll.status());
+    epoll_ = *std::move(epoll);
+    return absl::OkStatus();
+  }
+
   std::vector<int> ProgramFds() const {
     std::vector<int> fds;
     if (offcpu_) fds = offcpu_->ProgramFds();
@@ -375,6 +400,9 @@ class Recorder {
     }
     if (tcp_) {
       for (const int fd : tcp_->ProgramFds()) fds.push_back(fd);
+    }
+    if (epoll_) {
+      for (const int fd : epoll_->ProgramFds()) fds.push_back(fd);
     }
     return fds;
   }
@@ -387,6 +415,9 @@ class Recorder {
     }
     if (tcp_) {
       for (const int fd : tcp_->MapFds()) fds.push_back(fd);
+    }
+    if (epoll_) {
+      for (const int fd : epoll_->MapFds()) fds.push_back(fd);
     }
     return fds;
   }
@@ -438,10 +469,13 @@ class Recorder {
     if (tcp_) {
       for (const ProcessChange& change : tcp_->Drain()) Follow(change);
     }
-    if (!offcpu_) return true;
-    auto changes = offcpu_->Drain();
+    if (epoll_ && !FollowAll(epoll_->Drain())) return false;
+    return !offcpu_ || FollowAll(offcpu_->Drain());
+  }
+
+  bool FollowAll(const absl::StatusOr<std::vector<ProcessChange>>& changes) {
     if (!changes.ok()) {
-      failure_ = changes.status();
+      if (failure_.ok()) failure_ = changes.status();
       return false;
     }
     for (const ProcessChange& change : *changes) Follow(change);
@@ -453,7 +487,8 @@ class Recorder {
     if (change.kind == ProcessChange::kExec) {
       // Several collectors may see it.
       const size_t seen = ++execs_[{change.tgid, change.after}];
-      const int collectors = (offcpu_ != nullptr) + (tcp_ != nullptr) + goroutines_.has_value();
+      const int collectors =
+          (offcpu_ != nullptr) + (tcp_ != nullptr) + (epoll_ != nullptr) + goroutines_.has_value();
       if (seen > 1 && collectors > 1) return;
       if (child_ && !first_exec_ && change.tgid == static_cast<uint32_t>(child_->pid())) {
         first_exec_ = true;  // the exec that starts the command
@@ -487,6 +522,7 @@ class Recorder {
       }
       const auto tgid = pids_.ToKernel(target.pid);
       if (tgid && tcp_) tcp_->AddTarget(*tgid).IgnoreError();
+      if (tgid && epoll_) epoll_->AddTarget(*tgid).IgnoreError();
       if (!offcpu_ || (in_census && options_.events.empty())) continue;
       if (tgid) offcpu_->AddTarget(*tgid).IgnoreError();
     }
@@ -512,22 +548,9 @@ class Recorder {
     for (const Target& target : targets_.processes) {
       if (alive_.contains(target.pid)) NoteIfStill(target);
     }
-    if (offcpu_) {
-      auto last = offcpu_->Stop();
-      if (last.ok()) {
-        for (const ProcessChange& change : *last) Follow(change);
-      } else if (failure_.ok()) {
-        failure_ = last.status();
-      }
-    }
-    if (tcp_) {
-      auto last = tcp_->Stop();
-      if (last.ok()) {
-        for (const ProcessChange& change : *last) Follow(change);
-      } else if (failure_.ok()) {
-        failure_ = last.status();
-      }
-    }
+    if (offcpu_) FollowAll(offcpu_->Stop());
+    if (tcp_) FollowAll(tcp_->Stop());
+    if (epoll_) FollowAll(epoll_->Stop());
     NoteRunningCommand();
     Recording recording;
     recording.tool_version = ToolVersion();
@@ -541,12 +564,14 @@ class Recorder {
     if (offcpu_ && absl::IsCancelled(offcpu_->Fill(&recording, interrupted))) return kExitAbandoned;
     if (goroutines_) goroutines_->Fill(&recording);
     if (tcp_ && absl::IsCancelled(tcp_->Fill(&recording, interrupted))) return kExitAbandoned;
+    if (epoll_ && absl::IsCancelled(epoll_->Fill(&recording, interrupted))) return kExitAbandoned;
     recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
     cost_->SetPrograms(ProgramFds());  // of programs that came later too
     recording.cost = cost_->Measure(ClockNs(CLOCK_MONOTONIC), recording.duration_ns, MapFds(),
                                     offcpu_ ? offcpu_->ring_bytes() : 0);
     offcpu_.reset();
     tcp_.reset();
+    epoll_.reset();
     goroutines_.reset();  // nothing of ours is attached from here on
 
     auto profile = MakeProfile(recording, options_.view);
@@ -623,6 +648,7 @@ class Recorder {
     std::string goroutines;
     if (offcpu_) waits += offcpu_->waits(), stacks += offcpu_->stacks();
     if (tcp_) waits += tcp_->connections(), stacks += tcp_->stacks();
+    if (epoll_) waits += epoll_->calls(), stacks += epoll_->stacks();
     if (goroutines_) {
       waits += goroutines_->waits(), stacks += goroutines_->stacks();
       goroutines = fmt::format("  {} goroutines", goroutines_->goroutines());
@@ -657,6 +683,7 @@ class Recorder {
   std::unique_ptr<OffCpu> offcpu_;        // null: no threads are recorded
   std::optional<Goroutines> goroutines_;  // absent: no goroutines are
   std::unique_ptr<Tcp> tcp_;              // null: no connections are
+  std::unique_ptr<Epoll> epoll_;          // null: no calls that wait for events are
   uint64_t start_ns_ = 0;
   std::map<std::pair<uint32_t, std::string>, size_t> execs_;  // how often each was told
   std::optional<CostMeter> cost_;

@@ -69,8 +69,8 @@ std::string DoctorText(const DoctorReport& report) {
     text += RequirementsText(process.requirements);
   }
   const std::string_view verdict = CanRecord(report)
-                                       ? "offcpu, tcp and retrans can be recorded here"
-                                       : "offcpu, tcp and retrans cannot be recorded here";
+                                       ? "offcpu, tcp, retrans and epoll can be recorded here"
+                                       : "offcpu, tcp, retrans and epoll cannot be recorded here";
   return text + fmt::format("\n{}\n", verdict);
 }
 

@@ -14,6 +14,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -360,8 +361,15 @@ Requirement SyscallTracepoints(const BpfFacts& bpf) {
   if (bpf.syscall_tracepoints == 0) return Ok(name, "tracefs can be opened");
   return {name, RequirementState::kDegraded,
           fmt::format("no tracefs: {}", strerror(bpf.syscall_tracepoints)),
-          "tcp and retrans: a program at the end of every system call of the machine",
+          "tcp, retrans and epoll: a program at every system call of the machine",
           "run as root, or mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing"};
+}
+
+Requirement EventLoopLag(const BpfFacts& bpf) {
+  const std::string name = "lag of event loops";
+  if (bpf.data_ready == 0) return Ok(name, "sk_data_ready");
+  return {name, RequirementState::kDegraded, "no tracepoint sk_data_ready",
+          "epoll: how late event loops take their events is not known", "Linux 6.3 or later"};
 }
 
 // 0, or the errno.
@@ -437,6 +445,7 @@ BpfFacts ProbeBpf() {
                                    Call(BPF_FUNC_task_pt_regs), Move(BPF_REG_0, 0), Exit()});
   }
   facts.statistics = Fd(bpf_enable_stats(BPF_STATS_RUN_TIME)).error();
+  facts.data_ready = std::max(0, -libbpf_find_vmlinux_btf_id("sk_data_ready", BPF_TRACE_RAW_TP));
   facts.syscall_tracepoints = ProbeSyscallTracepoints();
   libbpf_set_print(print);
   return facts;
@@ -465,6 +474,7 @@ std::vector<Requirement> CheckRequirements(const MachineFacts& machine, const Bp
           PidNamespaceFact(machine),
           Statistics(bpf),
           SyscallTracepoints(bpf),
+          EventLoopLag(bpf),
           LockedMemory(machine)};
 }
 

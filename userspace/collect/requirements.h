@@ -47,6 +47,7 @@ struct BpfFacts {
   int task_storage = 0;         // such a program may keep a value in each thread (kernel 5.11)
   int user_stack = 0;           // such a program may read a thread's user registers (kernel 5.15)
   int statistics = 0;           // the CPU time of programs can be measured
+  int data_ready = 0;           // there is a tracepoint for data that arrives on a socket (6.3)
   int syscall_tracepoints = 0;  // single system calls can be traced: tracefs can be opened
 };
 

@@ -19,7 +19,7 @@ enum class ConnectionRole { kUnknown, kOpened, kAccepted, kListener };
 // What is summed over the connections of one row. Histograms are of nanoseconds. A value that the
 // kernel here cannot give is absent, not 0.
 struct ConnectionSums {
-  uint64_t attempts = 0;     // opened: connect() calls that tried; accepted: connections established
+  uint64_t attempts = 0;  // opened: connect() calls that tried; accepted: connections established
   uint64_t established = 0;  // of them, during the recording
   uint64_t open = 0;         // still there at the end
   uint64_t before_attach = 0;
@@ -37,37 +37,44 @@ struct ConnectionSums {
   uint64_t tail_loss_probes = 0;  // inferred
   uint64_t failed_sends = 0;      // retransmits that the kernel could not send
   uint64_t resets_sent = 0, resets_received = 0;
-  uint64_t resets_after_idle = 0;      // of those received: nothing had passed for a second
-  uint64_t receiver_limited_ns = 0;    // time in which the peer's window was shut or too small
-  std::optional<uint64_t> turns;       // a send then a receive (opened), or the other way
-  uint64_t turns_connections = 0;      // of how many connections
+  uint64_t resets_after_idle = 0;    // of those received: nothing had passed for a second
+  uint64_t receiver_limited_ns = 0;  // time in which the peer's window was shut or too small
+  std::optional<uint64_t> turns;     // a send then a receive (opened), or the other way
+  uint64_t turns_connections = 0;    // of how many connections
   std::map<std::string, uint64_t> closed_by;  // "us", "peer", "reset by us", "reset by peer"
-  Histogram srtt;                      // smoothed round trip at the close
-  uint64_t time_wait = 0;              // sockets of this peer in TIME_WAIT at the end
-  std::map<std::string, uint64_t> holders;  // "name (pid)" where it is not the opener
+  Histogram srtt;                             // smoothed round trip at the close
+  uint64_t time_wait = 0;                     // sockets of this peer in TIME_WAIT at the end
+  std::map<std::string, uint64_t> holders;    // "name (pid)" where it is not the opener
 };
 
 struct NetPeer {
   std::string peer;  // "10.0.0.5:443"; accepted: the remote address; listener: ":8080"
   ConnectionRole role = ConnectionRole::kUnknown;
-  std::string process;              // "nginx (812)"
-  std::string path;                 // the site that opened it: "main.fetchOrder"; empty: none was recorded
+  std::string process;  // "nginx (812)"
+  std::string path;     // the site that opened it: "main.fetchOrder"; empty: none was recorded
   std::vector<std::string> frames;  // the whole of it, root first
   ConnectionSums sums;
 };
 
-// One eventpoll object (or the poll() and select() calls of one site), over all threads that wait
-// on it.
+// One eventpoll object of one process, over all threads that wait on it; or the poll() and select()
+// calls of one stack, which have neither busy times nor a lag. How long the loop itself was away is
+// told by `longest_unattended_ns`: in Go, whose threads take turns, one thread's absence means
+// nothing. Loops that were made one after the other in the same memory count as one.
 struct NetLoop {
   std::string process;
-  std::string name;                   // "epoll fd 5 of 3 threads"
-  std::string path;                   // the site that waits most
-  uint64_t calls = 0, events = 0, empty = 0;
-  uint64_t waiting_ns = 0;            // sum over threads of time in the call
-  double waiting_share = 0;           // of the time of the threads that wait on it
-  uint64_t longest_busy_ns = 0;       // outside the call, one thread
-  std::optional<Histogram> lag;       // from ready to handed out
-  uint64_t without_lag = 0;           // events of timers, pipes, eventfds
+  std::string name;  // "epoll fd 5", "poll"
+  std::string path;  // the site that waits most
+  uint32_t threads = 0;
+  uint64_t calls = 0, polls = 0;        // polls: of the calls, those with a time-out of 0
+  uint64_t events = 0;                  // that were handed out
+  uint64_t empty = 0, empty_polls = 0;  // calls that handed out none
+  uint64_t waiting_ns = 0;              // sum over threads of time in calls that may wait
+  std::optional<double> waiting_share;  // of the time of the threads that wait on it
+  uint64_t longest_busy_ns = 0;         // outside the call, one thread
+  uint64_t longest_unattended_ns = 0;   // no thread in a call
+  std::optional<Histogram> lag;         // from ready to handed out; absent: this kernel cannot tell
+  uint64_t longest_lag_ns = 0;
+  uint64_t without_lag = 0;  // events of timers, pipes, eventfds; of room to send; handed out again
 };
 
 }  // namespace stallscope

@@ -394,6 +394,7 @@ class Screen {
 // What the sums of an event are counted in.
 std::string_view SampleOf(std::string_view event) {
   if (event == "tcp") return "connection";
+  if (event == "epoll") return "call";
   return event == "retrans" ? "path" : "wait";
 }
 
@@ -539,6 +540,7 @@ double LossShare(const Loss& loss, const Summary& summary) {
 // What one sample of an event is called.
 std::string_view NounOf(std::string_view event) {
   if (event == "offcpu") return "switches";
+  if (event == "epoll") return "calls";
   return event == "tcp" || event == "retrans" ? "connections" : event;
 }
 
