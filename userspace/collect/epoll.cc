@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "userspace/collect/losses.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
 #include "userspace/process/proc_files.h"
@@ -384,39 +385,26 @@ NetLoop Epoll::RowOf(const LoopId& id, const Loop& loop) const {
 
 void Epoll::AddLosses(Recording* recording) const {
   const std::vector<uint64_t> counters = probe_->Counters();
-  const auto add = [&](std::string name, uint64_t count, std::string remedy, bool dropped) {
-    if (count == 0) return;
-    Loss loss;
-    loss.event = "epoll";
-    loss.name = std::move(name);
-    loss.count = count;
-    loss.remedy = std::move(remedy);
-    loss.dropped = dropped;
-    recording->losses.push_back(std::move(loss));
-  };
   const std::string more_stacks =
       fmt::format("--stacks {}", uint64_t{options_.probe.stack_entries} * 4);
-  add("sample map full", counters[EPOLL_SAMPLE_MAP_FULL], more_stacks, true);
-  if (counters[EPOLL_SAMPLE_MAP_FULL])
-    recording->losses.back().time_ns = counters[EPOLL_SAMPLE_MAP_FULL_NS];
-  add("no memory for a thread", counters[EPOLL_NO_STORAGE], "", true);
-  add("stack map full", counters[EPOLL_STACK_MAP_FULL], more_stacks, false);
-  add("ring of stacks full", counters[EPOLL_STACK_RING_FULL], "", false);
-  add("calls missed", probe_->Missed(), "", true);
-  add("process gone before it could be read", stacks_.gone(), "", false);
-  add("stack not read", moved_, "", false);
-  add("process events lost", processes_.events_lost(), "", false);
-  Hidden below = below_min_, above = above_max_;
-  below.count += counters[EPOLL_BELOW_MIN];
-  below.time_ns += counters[EPOLL_BELOW_MIN_NS];
-  above.count += counters[EPOLL_ABOVE_MAX];
-  above.time_ns += counters[EPOLL_ABOVE_MAX_NS];
-  for (auto [hidden, why] : {std::pair(below, "--min"), std::pair(above, "--max")}) {
-    if (hidden.count == 0) continue;
-    hidden.event = "epoll";
-    hidden.why = why;
-    recording->filtered.push_back(std::move(hidden));
-  }
+  Losses losses("epoll", recording);
+  losses.Add("sample map full", counters[EPOLL_SAMPLE_MAP_FULL], "", true,
+             counters[EPOLL_SAMPLE_MAP_FULL_NS]);
+  losses.Add("no memory for a thread", counters[EPOLL_NO_STORAGE], "", true);
+  losses.Add("calls missed", probe_->MissedCalls(), "", true);
+  losses.Add("stack map full", counters[EPOLL_STACK_MAP_FULL], more_stacks, false);
+  losses.Add("ring of stacks full", counters[EPOLL_STACK_RING_FULL], "", false);
+  losses.Add("loop map full", counters[EPOLL_LOOP_MAP_FULL], "", false);
+  losses.Add("map of ready items full", counters[EPOLL_READY_MAP_FULL], "", false);
+  losses.Add("lag map full", counters[EPOLL_LAG_MAP_FULL], "", false);
+  losses.Add("arrivals of data missed", probe_->MissedArrivals(), "", false);
+  losses.Add("process gone before it could be read", stacks_.gone(), "", false);
+  losses.Add("stack not read", moved_, "", false);
+  losses.Add("process events lost", processes_.events_lost(), "", false);
+  losses.Hide("--min", below_min_.count + counters[EPOLL_BELOW_MIN],
+              below_min_.time_ns + counters[EPOLL_BELOW_MIN_NS]);
+  losses.Hide("--max", above_max_.count + counters[EPOLL_ABOVE_MAX],
+              above_max_.time_ns + counters[EPOLL_ABOVE_MAX_NS]);
 }
 
 std::vector<int> Epoll::ProgramFds() const {

@@ -265,7 +265,14 @@ std::vector<uint64_t> EpollProbe::Counters() const {
   return SumOverCpus(bpf_map__fd(impl_->skeleton->maps.counters), EPOLL_COUNTERS);
 }
 
-uint64_t EpollProbe::Missed() const { return MissedRuns(ProgramFds()); }
+uint64_t EpollProbe::MissedCalls() const {
+  auto& p = impl_->skeleton->progs;
+  return MissedRuns(FdsOf({p.call_begins, p.call_ends, p.any_begins, p.any_ends}));
+}
+
+uint64_t EpollProbe::MissedArrivals() const {
+  return MissedRuns(FdsOf({impl_->skeleton->progs.data_ready}));
+}
 
 std::string EpollProbe::mechanism() const {
   return fmt::format("{}{}",

@@ -65,7 +65,8 @@ class EpollProbe {
   // Sums over all CPUs, indexed by enum epoll_counter.
   std::vector<uint64_t> Counters() const;
   // Runs that the kernel passed over because the program was running on that CPU.
-  uint64_t Missed() const;
+  uint64_t MissedCalls() const;
+  uint64_t MissedArrivals() const;
   std::string mechanism() const;
   std::vector<int> ProgramFds() const;
   std::vector<int> MapFds() const;
