@@ -14,8 +14,6 @@
 namespace stallscope {
 namespace {
 
-constexpr uint32_t kInitialPidNamespace = 4026531836;  // PROC_PID_INIT_INO
-
 absl::StatusOr<std::vector<pid_record>> ReadTasks(uint32_t inum) {
   std::unique_ptr<sched_bpf, void (*)(sched_bpf*)> s(sched_bpf__open(), sched_bpf__destroy);
   if (!s) return BpfError(errno, "cannot open the pid translation");

@@ -12,6 +12,9 @@
 
 namespace stallscope {
 
+// The inode of /proc/PID/ns/pid there: PROC_PID_INIT_INO of the kernel.
+constexpr uint32_t kInitialPidNamespace = 4026531836;
+
 class PidNamespace {
  public:
   // Reads the table of all visible tasks when we are not in the initial namespace; costs nothing

@@ -24,7 +24,6 @@
 namespace stallscope {
 namespace {
 
-constexpr uint64_t kInitialPidNamespace = 4026531836;   // PROC_PID_INIT_INO
 constexpr uint64_t kInitialUserNamespace = 4026531837;  // PROC_USER_INIT_INO
 
 // Debian 12's headers know all of these; the numbers never change.
