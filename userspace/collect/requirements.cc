@@ -18,6 +18,7 @@
 #include <charconv>
 #include <utility>
 
+#include "userspace/collect/pid_namespace.h"
 #include "userspace/collect/tracepoint.h"
 #include "userspace/process/proc_files.h"
 
