@@ -78,6 +78,12 @@ TEST(GoOffsetsFrom, PackagesThatTheProgramDoesNotUse) {
   ASSERT_TRUE(offsets.ok()) << offsets.status();
   EXPECT_EQ(offsets->net_fd_raddr, GoOffsets::kNoField);
   EXPECT_EQ(offsets->poll_fd_sysfd, 8);
+  auto all = GoOffsetsFrom(AllFields());
+  ASSERT_TRUE(all.ok());
+  EXPECT_TRUE(offsets->AgreesWith(*all));
+  EXPECT_TRUE(all->AgreesWith(*offsets));
+  all->g_goid += 8;
+  EXPECT_FALSE(offsets->AgreesWith(*all));
 }
 
 TEST(GoOffsetsFrom, WhatMakesNoSense) {

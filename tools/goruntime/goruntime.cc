@@ -70,7 +70,7 @@ std::string DwarfSays(const LiveSpace& space, const GoRuntime& runtime) {
     if (module.path != runtime.path) continue;
     const auto own = GoOffsetsFromDwarf(*module.module);
     if (!own.ok()) return std::string(own.status().message());
-    return *own == runtime.offsets ? "equal" : "different";
+    return own->AgreesWith(runtime.offsets) ? "equal" : "different";
   }
   return "no module";
 }

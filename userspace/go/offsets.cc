@@ -53,6 +53,13 @@ std::string UnknownGoVersion(std::string_view version) {
   return fmt::format("the layout of {} is not in this build's table", version);
 }
 
+bool GoOffsets::AgreesWith(const GoOffsets& other) const {
+  return std::all_of(std::begin(kFields), std::end(kFields), [&](const Field& field) {
+    const uint16_t ours = this->*field.member, theirs = other.*field.member;
+    return ours == theirs || ours == kNoField || theirs == kNoField;
+  });
+}
+
 std::vector<std::string_view> GoOffsetStructures() {
   std::vector<std::string_view> names;
   for (const Field& field : kFields) {

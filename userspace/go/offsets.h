@@ -37,6 +37,9 @@ struct GoOffsets {
   uint16_t sched_time_to_run = 0, sched_mutex_wait = 0, sched_stw_gc = 0, sched_stw_other = 0;
   uint16_t sched_stw_stopping_gc = 0, sched_stw_stopping_other = 0;
   bool operator==(const GoOffsets&) const = default;
+  // No field that both have differs. A program's debug information lacks the structures of packages
+  // that it does not use.
+  bool AgreesWith(const GoOffsets& other) const;
 };
 
 // From the table that tools/gooffsets made; nullptr for a version that is not in it.
