@@ -7,6 +7,7 @@ folder of the C test programs), STALLSCOPE_TEST_TMP (a folder on a real disk for
 """
 import atexit
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -331,9 +332,15 @@ def build_go(name, version, root, cgo=False, cflags="", flags=(), ldflags="-s -w
     key = hashlib.sha256(repr((version, root, toolchain, cgo, cflags, flags, ldflags)).encode() + text).hexdigest()[:16]
     folder = TMP_ROOT / "go" / f"{name}-{version}-{key}"
     program = folder / name
-    if program.exists():
-        return str(program)
     folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w", encoding="ascii") as lock:  # another test may want it at the same time
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            build_go_in(folder, name, version, root, cgo, cflags, flags, ldflags, sources, generated)
+    return str(program)
+
+
+def build_go_in(folder, name, version, root, cgo, cflags, flags, ldflags, sources, generated):
     for path in sources:
         shutil.copy(path, folder)
     for file_name, source in generated.items():
@@ -344,8 +351,7 @@ def build_go(name, version, root, cgo=False, cflags="", flags=(), ldflags="-s -w
                GOCACHE=os.environ.get("GOCACHE", str(TMP_ROOT / "gocache")))
     subprocess.run([f"{root}/bin/go", "build", "-ldflags", ldflags, *flags, "-o", "built", "."], cwd=folder, env=env,
                    check=True)
-    (folder / "built").rename(program)
-    return str(program)
+    (folder / "built").rename(folder / name)
 
 
 # ---- what the kernel holds ----
