@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/process/proc_files.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/sysmacros.h>
@@ -11,6 +12,9 @@
 
 namespace stallscope {
 namespace {
+
+using testing::IsEmpty;
+using testing::UnorderedElementsAre;
 
 TEST(ParseMaps, ReadsEveryField) {
   const auto lines = ParseMaps(
@@ -89,6 +93,22 @@ TEST_F(FakeProc, TgidOfAThread) {
   ASSERT_TRUE(ReadTgid(root_, 7).ok());
   EXPECT_EQ(*ReadTgid(root_, 7), 5u);
   EXPECT_EQ(ReadTgid(root_, 8).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(FakeProc, ThreadsAreTheNumbersAmongItsTasks) {
+  EXPECT_THAT(ThreadIds(root_ + "/7"), IsEmpty());
+  for (const char* name : {"7", "12", "8x", "x"})
+    std::filesystem::create_directories(root_ + "/7/task/" + name);
+  EXPECT_THAT(ThreadIds(root_ + "/7"), UnorderedElementsAre(7, 12));
+  EXPECT_EQ(ThreadIds(root_ + "/7", 1).size(), 1u);
+}
+
+TEST_F(FakeProc, TaskStateStandsAfterAnyComm) {
+  EXPECT_EQ(TaskState(root_ + "/7"), 0);
+  Write("stat", "7 (a) Z (b) S 1 7 7\n");
+  EXPECT_EQ(TaskState(root_ + "/7"), 'S');
+  Write("stat", "7 (a) ");
+  EXPECT_EQ(TaskState(root_ + "/7"), 0);
 }
 
 TEST_F(FakeProc, StandsStillWhereNoThreadCanRun) {

@@ -5,11 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
-#include <filesystem>
 #include <map>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "userspace/cli/words.h"
 #include "userspace/collect/offcpu.h"
@@ -20,19 +19,6 @@
 
 namespace stallscope {
 namespace {
-
-std::set<uint32_t> ThreadsOf(uint32_t pid) {
-  std::set<uint32_t> threads;
-  std::error_code error;
-  for (const auto& entry :
-       std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid), error)) {
-    const std::string name = entry.path().filename().string();
-    uint32_t tid = 0;
-    const auto [end, bad] = std::from_chars(name.data(), name.data() + name.size(), tid);
-    if (bad == std::errc() && end == name.data() + name.size()) threads.insert(tid);
-  }
-  return threads;
-}
 
 // A recording that ends as soon as it has begun: what is blocked at its end is blocked now.
 absl::StatusOr<Recording> RecordAMoment(uint32_t pid) {
@@ -58,7 +44,8 @@ absl::StatusOr<Recording> RecordAMoment(uint32_t pid) {
 
 absl::StatusOr<Dump> DumpThreads(const Target& target) {
   const auto taken_unix_ns = static_cast<int64_t>(ClockNs(CLOCK_REALTIME));
-  std::set<uint32_t> left = ThreadsOf(target.pid);
+  const std::vector<uint32_t> threads = ThreadIds(fmt::format("/proc/{}", target.pid));
+  std::set<uint32_t> left(threads.begin(), threads.end());
   auto recording = RecordAMoment(target.pid);
   if (!recording.ok()) return recording.status();
   ProfileOptions view;
@@ -94,8 +81,7 @@ absl::StatusOr<Dump> DumpThreads(const Target& target) {
   // ended since is none.
   for (const uint32_t tid : left) {
     const std::string directory = fmt::format("/proc/{}/task/{}", target.pid, tid);
-    const auto stat = ReadProcFile(directory + "/stat", 4096);
-    if (!stat.ok() || stat->find(") Z") != std::string::npos) continue;
+    if (const char state = TaskState(directory); state == 0 || state == 'Z') continue;
     DumpEntry& entry = dump.entries.emplace_back();
     entry.id = tid;
     entry.name = ReadComm(directory);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/go/syscall_threads.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
 
 #include <charconv>
-#include <memory>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "userspace/process/proc_files.h"
 
@@ -63,14 +62,11 @@ std::optional<Carrier> CarrierOf(uint64_t g, const GoOffsets& offsets, const Mem
 
 absl::flat_hash_map<uint64_t, SleepingThread> SleepingThreads(const std::string& proc_dir) {
   absl::flat_hash_map<uint64_t, SleepingThread> threads;
-  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir((proc_dir + "/task").c_str()), closedir);
-  size_t count = 0;
-  while (const dirent* entry = tasks ? readdir(tasks.get()) : nullptr) {
-    const auto tid = NumberIn(entry->d_name);
-    if (!tid) continue;
-    if (++count > kMostThreads) return {};
-    const auto status = ReadProcFile(fmt::format("{}/task/{}/status", proc_dir, *tid), 1 << 16);
-    if (status.ok()) AddThread(static_cast<uint32_t>(*tid), *status, &threads);
+  const std::vector<uint32_t> ids = ThreadIds(proc_dir, kMostThreads + 1);
+  if (ids.size() > kMostThreads) return threads;
+  for (const uint32_t tid : ids) {
+    const auto status = ReadProcFile(fmt::format("{}/task/{}/status", proc_dir, tid), 1 << 16);
+    if (status.ok()) AddThread(tid, *status, &threads);
   }
   return threads;
 }

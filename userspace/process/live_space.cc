@@ -3,10 +3,8 @@
 
 #include <absl/hash/hash.h>
 #include <absl/status/status.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,17 +37,10 @@ std::string ReadLink(const std::string& path) {
 // when it has ended before the others.
 uint32_t ReadableTask(uint32_t pid) {
   if (!ReadLink(fmt::format("/proc/{}/exe", pid)).empty()) return pid;
-  DIR* tasks = opendir(fmt::format("/proc/{}/task", pid).c_str());
-  if (!tasks) return pid;
-  uint32_t readable = pid;
-  while (const dirent* entry = readdir(tasks)) {
-    const uint32_t task = static_cast<uint32_t>(strtoul(entry->d_name, nullptr, 10));
-    if (task == 0 || ReadLink(fmt::format("/proc/{}/exe", task)).empty()) continue;
-    readable = task;
-    break;
+  for (const uint32_t task : ThreadIds(fmt::format("/proc/{}", pid))) {
+    if (!ReadLink(fmt::format("/proc/{}/exe", task)).empty()) return task;
   }
-  closedir(tasks);
-  return readable;
+  return pid;
 }
 
 }  // namespace

@@ -58,25 +58,12 @@ std::optional<MapsLine> ParseMapsLine(std::string_view text) {
   return line;
 }
 
-// 'R', 'S', 'T'... of /proc/PID/task/TID/stat; 0 when it cannot be read.
-char StateOf(const std::string& task_dir) {
-  const auto stat = ReadProcFile(task_dir + "/stat", 4096);
-  if (!stat.ok()) return 0;
-  const size_t after_comm = stat->rfind(") ");
-  return after_comm == std::string::npos || after_comm + 2 >= stat->size()
-             ? 0
-             : (*stat)[after_comm + 2];
-}
-
 // The state that all threads of a process have in common, those that have ended aside: 'T' where
 // each is stopped, 't' where a tracer holds some of them and the others are stopped. 0: neither.
 char CommonStopState(const std::string& proc_dir) {
   char common = 0;
-  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir((proc_dir + "/task").c_str()), closedir);
-  if (!tasks) return 0;
-  while (const dirent* entry = readdir(tasks.get())) {
-    if (entry->d_name[0] == '.') continue;
-    const char state = StateOf(fmt::format("{}/task/{}", proc_dir, entry->d_name));
+  for (const uint32_t tid : ThreadIds(proc_dir)) {
+    const char state = TaskState(fmt::format("{}/task/{}", proc_dir, tid));
     if (state == 'T' || state == 't') {
       common = std::max(common, state);
     } else if (state != 0 && state != 'Z' && state != 'X') {
@@ -216,6 +203,27 @@ absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id) {
   std::string_view digits = field ? std::string_view(*field) : std::string_view();
   if (!TakeNumber(&digits, 10, &tgid)) return absl::NotFoundError(fmt::format("no process {}", id));
   return tgid;
+}
+
+std::vector<uint32_t> ThreadIds(const std::string& proc_dir, size_t most) {
+  std::vector<uint32_t> ids;
+  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir((proc_dir + "/task").c_str()), closedir);
+  while (const dirent* entry = tasks && ids.size() < most ? readdir(tasks.get()) : nullptr) {
+    std::string_view name = entry->d_name;
+    uint32_t tid = 0;
+    if (TakeNumber(&name, 10, &tid) && name.empty()) ids.push_back(tid);
+  }
+  return ids;
+}
+
+char TaskState(const std::string& task_dir) {
+  const auto stat = ReadProcFile(task_dir + "/stat", 4096);
+  if (!stat.ok()) return 0;
+  // comm may hold anything.
+  const size_t after_comm = stat->rfind(") ");
+  return after_comm == std::string::npos || after_comm + 2 >= stat->size()
+             ? 0
+             : (*stat)[after_comm + 2];
 }
 
 bool HasEnded(const std::string& proc_dir) {

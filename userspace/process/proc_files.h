@@ -39,6 +39,12 @@ std::string ReadComm(const std::string& proc_dir);
 // task.
 absl::StatusOr<uint32_t> ReadTgid(const std::string& proc_root, uint32_t id);
 
+// The threads of a process, as they are listed: at most `most`. Empty when they cannot be.
+std::vector<uint32_t> ThreadIds(const std::string& proc_dir, size_t most = SIZE_MAX);
+
+// 'R', 'S', 'T'... of /proc/PID/task/TID/stat; 0 when it cannot be read.
+char TaskState(const std::string& task_dir);
+
 // True for a process of which nothing runs any more: a zombie. Not one whose first thread alone has
 // ended. False when it cannot be read.
 bool HasEnded(const std::string& proc_dir);
