@@ -202,13 +202,19 @@ std::vector<ProcessChange> Goroutines::Tick(uint64_t now_ns) {
   return changes;
 }
 
+Goroutines::Life Goroutines::LifeOf(const Program& program) {
+  const std::string directory = ProcDir(program.pid);
+  const auto stat = ReadProcessStat(directory);
+  if (!stat.ok() || stat->start_ticks != program.stat.start_ticks || HasEnded(directory))
+    return Life::kEnded;
+  return stat->memory == program.stat.memory ? Life::kGoesOn : Life::kOtherProgram;
+}
+
 // A snapshot is taken only of the program that was begun with: its memory is compared first.
 std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns) {
-  const auto stat = ReadProcessStat(ProcDir(program->pid));
-  const bool ended = !stat.ok() || stat->start_ticks != program->stat.start_ticks ||
-                     HasEnded(ProcDir(program->pid));
-  const bool other = !ended && stat->memory != program->stat.memory;
-  if (!ended && !other) {
+  const Life life = LifeOf(*program);
+  const bool ended = life == Life::kEnded;
+  if (life == Life::kGoesOn) {
     if (!program->waits) {
       if (now_ns < program->retry_ns) return std::nullopt;
       program->retry_ns = now_ns + kRetryNs;
@@ -243,10 +249,7 @@ std::optional<ProcessChange> Goroutines::Look(Program* program, uint64_t now_ns)
 void Goroutines::Stop(uint64_t stop_ns) {
   for (Program& program : programs_) {
     if (program.over) continue;
-    const auto stat = ReadProcessStat(ProcDir(program.pid));
-    const bool gone = !stat.ok() || stat->start_ticks != program.stat.start_ticks ||
-                      stat->memory != program.stat.memory;
-    End(&program, stop_ns, gone);
+    End(&program, stop_ns, /*gone=*/LifeOf(program) != Life::kGoesOn);
   }
 }
 

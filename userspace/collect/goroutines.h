@@ -78,6 +78,9 @@ class Goroutines {
     bool over = false;
     bool expected = false;  // it is not yet the program that it will be
   };
+  // What has become of it.
+  enum class Life { kGoesOn, kOtherProgram, kEnded };
+  static Life LifeOf(const Program& program);
   absl::Status Open(Program* program);
   absl::Status Measure(Program* program);
   static void BeginNow(Program* program);

@@ -67,7 +67,6 @@ class GoroutineWaits {
   static constexpr char kCoroutine[] = "coroutine";
   static constexpr char kPreempted[] = "preempted";
   std::vector<const GoRuntime*> runtimes() const;
-  const GoroutineCensus& census(size_t runtime) const { return *runtimes_[runtime].census; }
   // Looks at all goroutines now: a snapshot a runtime. Errors as of Tick().
   absl::StatusOr<std::vector<Snapshot>> Look();
   // How many changes of state of goroutines there are in a second, about, from what the runtimes
