@@ -200,8 +200,11 @@ struct socket_wq {
 	struct wait_queue_head wait;
 };
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct socket *sk_socket; /* NULL before it is accepted, and after it is closed */
 	int sk_err;
 	u16 sk_type;
 	u16 sk_protocol;
@@ -235,6 +238,11 @@ struct tcp_sock {
 	u8 chrono_type : 2; /* what it waits for since chrono_start; chrono_stat has a place for each but none */
 	u32 chrono_start;
 	u32 chrono_stat[3];
+};
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
 };
 
 struct mptcp_sock {

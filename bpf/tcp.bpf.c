@@ -36,6 +36,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define TCP_SYN_SENT 2
 #define TCP_SYN_RECV 3
 #define TCP_FIN_WAIT1 4
+#define TCP_TIME_WAIT 6
 #define TCP_CLOSE 7
 #define TCP_CLOSE_WAIT 8
 #define TCP_LISTEN 10
@@ -59,6 +60,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define EHOSTDOWN 112
 #define EHOSTUNREACH 113
 /* net/sock.h, net/tcp.h, net/inet_connection_sock.h: the kernel's own, the same since before it had BTF. */
+#define SOCK_DEAD 0
 #define SOCK_DONE 1
 #define TCP_CA_RECOVERY 3
 #define TCP_CA_LOSS 4
@@ -285,6 +287,17 @@ static __always_inline void remove_listener(const struct tcp_row *row)
 		bpf_map_delete_elem(&listeners, &key);
 }
 
+/* The target's listener on the local port of a socket; NULL when there is none. */
+static __always_inline struct listener *listener_of(const struct sock *sk)
+{
+	struct listener_key key = {
+		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
+		.port = BPF_CORE_READ(sk, __sk_common.skc_num),
+	};
+
+	return bpf_map_lookup_elem(&listeners, &key);
+}
+
 static __always_inline void close_row(const struct sock *sk, struct tcp_row *row)
 {
 	if (row->closed_ns)
@@ -332,13 +345,9 @@ int BPF_PROG(tcp_opened, const struct sock *sk, const int oldstate, const int ne
 }
 
 /* A connection to a port that a target listens on. Nobody has it yet: it is its listener's. */
-static __always_inline void child_established(const struct sock *sk)
+static __always_inline void child_established(const struct sock *sk, u16 flags)
 {
-	struct listener_key key = {
-		.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum),
-		.port = sk->__sk_common.skc_num,
-	};
-	struct listener *listener = bpf_map_lookup_elem(&listeners, &key);
+	struct listener *listener = listener_of(sk);
 	struct tcp_row *row, *parent;
 	u64 parent_key, now;
 
@@ -348,7 +357,7 @@ static __always_inline void child_established(const struct sock *sk)
 	row = begin_row(sk, now, TCP_ROLE_ACCEPTED);
 	if (!row)
 		return;
-	row->flags = TCP_IN_QUEUE;
+	row->flags = TCP_IN_QUEUE | flags;
 	row->established_ns = now;
 	parent_key = listener->sock;
 	parent = bpf_map_lookup_elem(&rows, &parent_key);
@@ -388,7 +397,7 @@ int BPF_PROG(tcp_changed, const struct sock *sk, const int oldstate, const int n
 		if (row)
 			row_established(sk, row);
 		else if (oldstate == TCP_SYN_RECV)
-			child_established(sk);
+			child_established(sk, 0);
 	} else if (row && newstate == TCP_CLOSE) {
 		close_row(sk, row);
 	} else if (row) {
@@ -519,7 +528,7 @@ int BPF_PROG(tcp_sent, struct sock *sk, int length)
 	task = bpf_get_current_task_btf();
 	if (task->tgid != row->space.tgid) {
 		row->holder_tgid = task->tgid;
-		__builtin_memcpy(row->holder_comm, task->comm, sizeof(row->holder_comm));
+		__builtin_memcpy(row->holder_comm, task->group_leader->comm, sizeof(row->holder_comm));
 	}
 	tcp = (const struct tcp_sock *)subflow;
 	if (row->role == TCP_ROLE_OPENED) {
@@ -759,7 +768,7 @@ int BPF_PROG(exit_any, struct pt_regs *regs, long ret)
 
 /* --- before and after -------------------------------------------------------------------------------------------- */
 
-/* The sockets that targets have when the recording begins, in all network namespaces. */
+/* The sockets that targets have when the recording begins, in all network namespaces. It is run twice. */
 SEC("iter/task_file")
 int find_sockets(struct bpf_iter__task_file *ctx)
 {
@@ -773,8 +782,16 @@ int find_sockets(struct bpf_iter__task_file *ctx)
 	if (!task || !file || !is_target(task->tgid))
 		return 0;
 	sk = tcp_of_file(file);
-	if (!sk || row_of(sk))
+	if (!sk)
 		return 0;
+	row = row_of(sk);
+	if (row) {
+		/* The second time: all listeners are known. Who connects never has a listener's port. */
+		if (row->role == TCP_ROLE_UNKNOWN && listener_of(sk))
+			row->role = TCP_ROLE_ACCEPTED;
+		name_turn_group(row);
+		return 0;
+	}
 	state = BPF_CORE_READ(sk, __sk_common.skc_state);
 	if (state == TCP_CLOSE)
 		return 0;
@@ -790,6 +807,69 @@ int find_sockets(struct bpf_iter__task_file *ctx)
 	name_owner(task, row);
 	if (role == TCP_ROLE_LISTENER)
 		add_listener(row, (u64)sk);
+	return 0;
+}
+
+/*
+ * What no process has, in the network namespace of the thread that opened the iterator: what waits to be accepted gets a
+ * row of its listener's, of what is in TIME_WAIT user space is told.
+ */
+SEC("iter/tcp")
+int find_unowned(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *common = ctx->sk_common;
+	struct tcp_time_wait wait = {};
+	struct tcp_sock *tcp;
+	struct sock *sk;
+	u8 state;
+
+	if (!common)
+		return 0;
+	state = common->skc_state;
+	if (state == TCP_TIME_WAIT) {
+		wait.netns = BPF_CORE_READ(common, skc_net.net, ns.inum);
+		wait.family = common->skc_family;
+		wait.local_port = common->skc_num;
+		wait.remote_port = __builtin_bswap16(common->skc_dport);
+		if (wait.family == AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr))
+			bpf_core_read(wait.remote, sizeof(wait.remote), &common->skc_v6_daddr);
+		else
+			bpf_core_read(wait.remote, 4, &common->skc_daddr);
+		bpf_seq_write(ctx->meta->seq, &wait, sizeof(wait));
+		return 0;
+	}
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
+		return 0;
+	tcp = bpf_skc_to_tcp_sock(common);
+	if (!tcp)
+		return 0;
+	sk = (struct sock *)tcp;
+	if (BPF_CORE_READ(sk, sk_socket) || BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DEAD & 1 || row_of(sk))
+		return 0;
+	child_established(sk, TCP_BEFORE_ATTACH | TCP_QUEUED_BEFORE);
+	return 0;
+}
+
+/* Who else has a socket at the end: it was passed on, or a fork has it too. */
+SEC("iter/task_file")
+int find_holders(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct file *file = ctx->file;
+	struct tcp_holder holder = {};
+	struct tcp_row *row;
+	struct sock *sk;
+
+	if (!task || !file)
+		return 0;
+	sk = tcp_of_file(file);
+	row = sk ? row_of(sk) : NULL;
+	if (!row || !row->space.tgid || row->space.tgid == task->tgid || (row->flags & TCP_IN_QUEUE))
+		return 0;
+	holder.id = row->id;
+	holder.tgid = task->tgid;
+	bpf_probe_read_kernel(holder.comm, sizeof(holder.comm), task->group_leader->comm);
+	bpf_seq_write(ctx->meta->seq, &holder, sizeof(holder));
 	return 0;
 }
 

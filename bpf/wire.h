@@ -286,6 +286,8 @@ enum {
 	TCP_IN_QUEUE = 2,      /* established, and nobody has accepted it yet; the rest is its listener's */
 	TCP_NO_ATTEMPT = 4,    /* connect() failed before anything was tried: there is no time */
 	TCP_START_UNKNOWN = 8, /* accepted, but when it was established is not known */
+	TCP_QUEUED_BEFORE =
+		16, /* with TCP_BEFORE_ATTACH: it was in the accept queue; "established" is its first sight */
 };
 
 /* A socket's own totals. */
@@ -397,6 +399,26 @@ struct tcp_turn_key {
 	__u32 pad;
 };
 WIRE_ASSERT(sizeof(struct tcp_turn_key) == 16, "struct tcp_turn_key");
+
+/* A socket in TIME_WAIT: no process has it, and its totals are gone. */
+struct tcp_time_wait {
+	__u32 netns;
+	__u16 family;
+	__u16 local_port;
+	__u16 remote_port;
+	__u16 pad;
+	__u8 remote[16];
+};
+WIRE_ASSERT(sizeof(struct tcp_time_wait) == 28, "struct tcp_time_wait");
+
+/* A process that has a socket of another's connection. */
+struct tcp_holder {
+	__u64 id; /* of the row */
+	__u32 tgid;
+	__u32 pad;
+	char comm[16];
+};
+WIRE_ASSERT(sizeof(struct tcp_holder) == 32, "struct tcp_holder");
 
 enum tcp_record_kind { TCP_RECORD_ROW = 1, TCP_RECORD_STACK = 2 };
 

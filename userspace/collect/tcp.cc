@@ -28,6 +28,9 @@ constexpr size_t kMostSucceeded = 64;  // of one process and port, the latest
 constexpr uint64_t kRaceEndNs = 100'000'000;
 constexpr uint64_t kRaceStartNs = 3'000'000'000;
 
+constexpr size_t kMostNamespaces = 64;
+constexpr size_t kMostHeld = 1 << 16;  // connections with another holder, at the end
+
 constexpr char kBeforeAttach[] = "opened before attach";
 
 std::array<uint8_t, 16> RemoteOf(const tcp_row& row) {
@@ -64,13 +67,16 @@ absl::StatusOr<std::unique_ptr<Tcp>> Tcp::Start(const TcpOptions& options, PidNa
                                                 symbolizer::ModuleCache* modules) {
   std::unique_ptr<Tcp> self(new Tcp(options, pids, modules));
   self->processes_.ReadNamed();
-  auto probe = TcpProbe::Load(options.probe);
+  TcpProbeOptions probe_options = options.probe;
+  probe_options.turns = options.groups;
+  auto probe = TcpProbe::Load(probe_options);
   if (!probe.ok()) return probe.status();
   self->probe_ = *std::move(probe);
   if (auto status = self->processes_.Attach(&self->probe_->targets()); !status.ok()) return status;
   self->start_ns_ = ClockNs(CLOCK_MONOTONIC);
   if (auto status = self->probe_->Attach(); !status.ok()) return status;
   if (auto status = self->probe_->FindSockets(); !status.ok()) return status;
+  self->FindQueued();
   return self;
 }
 
@@ -102,7 +108,9 @@ absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
   // What ends between this reading and the last drain is in both: it is told by its id.
   auto alive = probe_->Rows();
   if (!alive.ok()) return alive.status();
+  if (options_.groups) FindHolders();
   probe_->Detach();
+  const std::vector<TcpProbe::TurnTimes> turns = probe_->Turns();
   TcpProbe::Records rest = probe_->Drain();
   absl::flat_hash_set<uint64_t> seen;
   for (const tcp_row& row : *alive) seen.insert(row.id);
@@ -113,7 +121,10 @@ absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
   processes_.Detach();
   Take(rest);
   for (const tcp_row& row : *alive) TakeRow(row);
-  if (options_.groups) TakeTurns();
+  if (options_.groups) {
+    for (const auto& [key, times] : turns) groups_.AddTurns(key, times);
+    FindTimeWaits();
+  }
   for (auto& [port, attempts] : given_up_) {
     for (Attempt& attempt : attempts) BookGivenUp(std::move(attempt), false);
   }
@@ -159,29 +170,56 @@ void Tcp::TakeRow(const tcp_row& row) {
   if (options_.retransmits) TakeRetransmits(row);
 }
 
+std::string Tcp::ProcessName(const char (&comm)[16], uint32_t kernel_tgid) const {
+  return fmt::format("{} ({})", std::string(comm, strnlen(comm, sizeof(comm))),
+                     pids_->FromKernel(kernel_tgid).value_or(kernel_tgid));
+}
+
 void Tcp::AddToGroup(const tcp_row& row, ConnectionSums* sums) {
   RowFacts facts;
   facts.tick_ns = TcpProbe::TickNs();
   facts.turns = probe_->turns();
-  if (row.holder_tgid) {
-    facts.holder = fmt::format(
-        "{} ({})", std::string(row.holder_comm, strnlen(row.holder_comm, sizeof(row.holder_comm))),
-        pids_->FromKernel(row.holder_tgid).value_or(row.holder_tgid));
-  }
-  AddConnection(row, facts, sums);
-  if (row.turns.group) turn_groups_[row.turns.group] = sums;
+  if (const auto found = holders_.find(row.id); found != holders_.end())
+    facts.holders = found->second;
+  if (row.holder_tgid) facts.holders.insert(ProcessName(row.holder_comm, row.holder_tgid));
+  groups_.Add(row, facts, sums);
+  if (row.end == TCP_END_FIN_SENT && namespaces_.size() < kMostNamespaces)
+    namespaces_[row.netns] = row.space.tgid;
 }
 
-void Tcp::TakeTurns() {
-  for (const auto& [key, times] : probe_->Turns()) {
-    const auto found = turn_groups_.find(key.group);
-    if (found == turn_groups_.end()) {
-      turns_of_nobody_ += times;
+void Tcp::FindHolders() {
+  auto holders = probe_->Holders();
+  if (!holders.ok()) return;  // old kernels: nothing is said of holders
+  for (const tcp_holder& holder : *holders) {
+    if (holders_.size() >= kMostHeld) return;
+    holders_[holder.id].insert(ProcessName(holder.comm, holder.tgid));
+  }
+}
+
+// Connections that a target has not accepted yet.
+void Tcp::FindQueued() {
+  const auto rows = probe_->Rows();
+  if (!rows.ok()) return;
+  std::map<uint32_t, uint32_t> listening;  // network namespaces, each with a process in it
+  for (const tcp_row& row : *rows) {
+    if (row.role == TCP_ROLE_LISTENER && listening.size() < kMostNamespaces)
+      listening[row.netns] = row.space.tgid;
+  }
+  for (const auto& [netns, tgid] : listening) {
+    const auto pid = pids_->FromKernel(tgid);
+    if (!pid || !probe_->FindUnowned(*pid).ok()) ++namespaces_not_read_;
+  }
+}
+
+void Tcp::FindTimeWaits() {
+  for (const auto& [netns, tgid] : namespaces_) {
+    const auto pid = pids_->FromKernel(tgid);
+    const auto waits = pid ? probe_->FindUnowned(*pid) : absl::NotFoundError("");
+    if (!waits.ok()) {
+      ++namespaces_not_read_;
       continue;
     }
-    std::optional<Histogram>& first_byte = found->second->first_byte;
-    if (!first_byte) first_byte.emplace();
-    first_byte->AddBucket(key.bucket, times);
+    for (const tcp_time_wait& socket : *waits) groups_.AddTimeWait(socket);
   }
 }
 
@@ -210,7 +248,9 @@ void Tcp::TakeOpened(const tcp_row& row, ConnectionSums* sums) {
 }
 
 void Tcp::TakeAccepted(const tcp_row& row, ConnectionSums* sums) {
-  if (sums) {
+  const bool queued_before = row.flags & TCP_QUEUED_BEFORE;
+  if ((row.flags & TCP_BEFORE_ATTACH) && !queued_before) return;
+  if (sums && !queued_before) {
     ++sums->attempts;
     ++sums->established;
   }
@@ -218,7 +258,9 @@ void Tcp::TakeAccepted(const tcp_row& row, ConnectionSums* sums) {
                          : row.closed_ns ? row.closed_ns
                                          : stop_ns_;
   const uint64_t waited_ns = Since(row.established_ns, until);
-  if (row.flags & TCP_START_UNKNOWN) {
+  if (queued_before) {
+    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), waited_ns);
+  } else if (row.flags & TCP_START_UNKNOWN) {
     BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), std::nullopt);
   } else if (row.accepted_ns) {
     if (sums) sums->accept_queue.Add(waited_ns);
@@ -431,7 +473,10 @@ void Tcp::AddLosses(Recording* recording) const {
   losses.Add("paths of connections not told apart", groups_.without_path(), "", false);
   losses.Add("peers of connections not told apart", groups_.without_peer(), "", false);
   losses.Add("times of questions and answers: map full", counters[TCP_TURN_MAP_FULL], "", false);
-  losses.Add("times of questions and answers of lost connections", turns_of_nobody_, "", false);
+  losses.Add("times of questions and answers of lost connections", groups_.turns_of_nobody(), "",
+             false);
+  losses.Add("ended connections that may be in TIME_WAIT", groups_.ends_not_kept(), "", false);
+  losses.Add("network namespaces not looked through", namespaces_not_read_, "", false);
   losses.Add("questions and answers missed", probe_->MissedTurns(), "", false);
   losses.Add("process gone before it could be read", gone_.size(), "", false);
   losses.Add("process events lost", processes_.events_lost(), "", false);

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -101,7 +102,10 @@ class Tcp {
   void TakeAccepted(const tcp_row& row, ConnectionSums* sums);
   void TakeRetransmits(const tcp_row& row);
   void AddToGroup(const tcp_row& row, ConnectionSums* sums);
-  void TakeTurns();
+  void FindQueued();
+  void FindHolders();
+  void FindTimeWaits();
+  std::string ProcessName(const char (&comm)[16], uint32_t kernel_tgid) const;
   SumKey KeyOf(Event event, const tcp_row& row, std::string words);
   void BookSetUp(SumKey key, std::optional<uint64_t> time_ns);
   void BookRetransmits(const tcp_row& row, std::string words, uint64_t segments, uint64_t bytes);
@@ -121,8 +125,9 @@ class Tcp {
   absl::flat_hash_map<uint64_t, Stack> stacks_;  // by the probe's id
   std::map<SumKey, Sum> sums_;
   ConnectionGroups groups_;
-  absl::flat_hash_map<uint64_t, ConnectionSums*> turn_groups_;  // by the probe's id
-  uint64_t turns_of_nobody_ = 0;          // of connections whose rows were lost
+  absl::flat_hash_map<uint64_t, std::set<std::string>> holders_;  // at the end, by row id
+  std::map<uint32_t, uint32_t> namespaces_;  // network namespaces of ended connections: a pid
+  uint64_t namespaces_not_read_ = 0;
   absl::flat_hash_set<SpaceIndex> gone_;  // opened connections, and could not be read
   uint64_t peers_not_kept_ = 0;
   uint64_t ownerless_ = 0;  // in an accept queue whose listener is not known

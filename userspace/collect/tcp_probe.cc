@@ -4,11 +4,14 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -151,7 +154,29 @@ absl::Status TcpProbe::Attach() {
 }
 
 absl::Status TcpProbe::FindSockets() {
-  return ReadIterator<char>(impl_->skeleton->progs.find_sockets).status();
+  const bpf_program* program = impl_->skeleton->progs.find_sockets;
+  if (auto status = ReadIterator<char>(program).status(); !status.ok()) return status;
+  return ReadIterator<char>(program).status();
+}
+
+absl::StatusOr<std::vector<tcp_time_wait>> TcpProbe::FindUnowned(uint32_t pid) {
+  absl::StatusOr<std::vector<tcp_time_wait>> found = absl::UnknownError("");
+  // The iterator shows the network namespace of the thread that opens it.
+  std::thread([&] {
+    const int space = open(fmt::format("/proc/{}/ns/net", pid).c_str(), O_RDONLY | O_CLOEXEC);
+    const bool inside = space >= 0 && setns(space, CLONE_NEWNET) == 0;
+    const int error = errno;
+    if (space >= 0) close(space);
+    if (inside)
+      found = ReadIterator<tcp_time_wait>(impl_->skeleton->progs.find_unowned);
+    else
+      found = absl::ErrnoToStatus(error, "cannot enter a network namespace");
+  }).join();
+  return found;
+}
+
+absl::StatusOr<std::vector<tcp_holder>> TcpProbe::Holders() {
+  return ReadIterator<tcp_holder>(impl_->skeleton->progs.find_holders);
 }
 
 TcpProbe::Records TcpProbe::Drain() {

@@ -34,6 +34,11 @@ class TcpProbe {
   absl::Status Attach();
   // Gives a row to each socket that a target has and that has none.
   absl::Status FindSockets();
+  // Looks through the network namespace that a process (our own number) is in: gives a row to each
+  // connection that waits to be accepted, and returns the sockets in TIME_WAIT.
+  absl::StatusOr<std::vector<tcp_time_wait>> FindUnowned(uint32_t pid);
+  // Processes that have a socket of another's connection now.
+  absl::StatusOr<std::vector<tcp_holder>> Holders();
 
   struct Records {
     std::vector<stack_record> stacks;  // each before the first connection that stands on it
