@@ -96,9 +96,11 @@ class Both:
         return sum(s.count for s in self.tcp.samples if (reason is None or s.reason == reason) and
                    (pid is None or s.pid == pid) and (path is None or path in s.user_names))
 
-    def segments(self, pid=None, path=None):
+    def segments(self, pid=None, path=None, kind=None):
+        """`kind`: a part of the reason."""
         return sum(s.values["segments"] for s in self.retrans.samples if (pid is None or s.pid == pid) and
-                   (path is None or path in s.user_names))
+                   (path is None or path in s.user_names) and (kind is None or kind in s.reason) and
+                   s.reason != "retransmit not sent")
 
     def lines(self):
         return "\n".join(f"    {s} {s.values}" for s in self.tcp.samples + self.retrans.samples)
@@ -343,8 +345,10 @@ def retransmits_are_on_the_openers_path():
         print(f"  kernel {after - before}, path_a {result.segments(client.pid, 'path_a')},"
               f" path_b {result.segments(client.pid, 'path_b')}", flush=True)
         h.check(after - before > 10, "there was too little loss to tell")
-        h.check(result.segments(client.pid, "path_a") == after - before, f"path_a\n{result.lines()}")
-        h.check(result.segments(client.pid, "path_b") == 0, f"path_b\n{result.lines()}")
+        # A late acknowledgement may draw a probe on a path that loses nothing.
+        probes = result.segments(client.pid, "path_b", "tail loss probe")
+        h.check(result.segments(client.pid, "path_a") + probes == after - before, f"path_a\n{result.lines()}")
+        h.check(result.segments(client.pid, "path_b") == probes <= 3, f"path_b\n{result.lines()}")
         h.check(not any("send_all" in s.user_names for s in result.retrans.samples), f"on the sender\n{result.lines()}")
         client.stop()
         server.stop()
