@@ -331,6 +331,25 @@ TEST_F(PeersTest, FileThatIsNoSocket) {
   EXPECT_EQ(AskSocket(kFileRead), Answer::kUnknown);
 }
 
+TEST_F(PeersTest, UnixSocket) {
+  PutPollDesc(kG);
+  PutNetFd(Ip(1, 5000), Ip(2, 443));
+  PutOnStack(40, kPollDesc);
+  PutOnStack(160, kNetFd);
+  memory_.Put(kNetFd + offsets().net_fd_family, uint64_t{AF_UNIX});
+  const std::string path = "/run/x.sock";
+  memory_.Put(kAddress + 256, GoString{kAddress + 512, path.size()});
+  memory_.Write(kAddress + 512, path.data(), path.size());
+  sockets_.at_first = {Sockets::Answer::kUnix, {}};
+  ASSERT_EQ(AskSocket(), Answer::kClaim);
+  EXPECT_EQ(claim_.peer, path);
+  sockets_.at_first = {Sockets::Answer::kOther, {}};
+  EXPECT_EQ(AskSocket(), Answer::kUnknown) << "a socket, but no unix socket";
+  sockets_.at_first = {Sockets::Answer::kUnix, {}};
+  memory_.Put(kAddress + 256, GoString{kAddress + 512, 109});
+  EXPECT_EQ(AskSocket(), Answer::kUnknown) << "longer than a path can be";
+}
+
 TEST_F(PeersTest, AddressesThatCannotBe) {
   PutPollDesc(kG);
   PutOnStack(40, kPollDesc);

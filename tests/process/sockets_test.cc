@@ -70,6 +70,19 @@ TEST(ParseSockets, WhatIsNoTable) {
   }
 }
 
+constexpr char kUnix[] =
+    "Num       RefCount Protocol Flags    Type St Inode Path\n"
+    "00000000723b2da2: 00000003 00000000 00000000 0001 03  1660\n"
+    "0000000083151f7a: 00000002 00000000 00010000 0001 01 81151 /run/a b\n"
+    "00000000fa151f7a: 00000002 00000000 00010000 0001 01     0 @x\n"
+    "cut: 0 0\n";
+
+TEST(ParseUnixSockets, Inodes) {
+  absl::flat_hash_set<uint64_t> inodes;
+  ParseUnixSockets(kUnix, &inodes);
+  EXPECT_THAT(inodes, ::testing::UnorderedElementsAre(1660, 81151));
+}
+
 class ProcessSocketsTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -80,6 +93,7 @@ class ProcessSocketsTest : public ::testing::Test {
     std::filesystem::create_directories(folder_ + "/net");
     Write("tcp", std::string(kHeading) + kTcp);
     Write("tcp6", std::string(kHeading) + kTcp6);
+    Write("unix", kUnix);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
   void Write(const std::string& table, const std::string& text) {
@@ -104,6 +118,8 @@ TEST_F(ProcessSocketsTest, WhatADescriptorIs) {
   EXPECT_EQ(sockets.Find(4, false, &socket), Answer::kNoSocket);
   EXPECT_EQ(sockets.Find(5, false, &socket), Answer::kOther);
   EXPECT_EQ(sockets.Find(6, false, &socket), Answer::kNoSocket);
+  Link(7, "socket:[81151]");
+  EXPECT_EQ(sockets.Find(7, false, &socket), Answer::kUnix);
   Link(3, "socket:[78]");
   ASSERT_EQ(sockets.Find(3, false, &socket), Answer::kSocket);
   EXPECT_EQ(EndpointText(*socket.remote), "10.0.0.5:80") << "it is another socket now";
@@ -129,6 +145,8 @@ TEST_F(ProcessSocketsTest, TablesThatAreTooDear) {
   Socket socket;
   EXPECT_EQ(sockets.Find(3, false, &socket), Answer::kSocket) << "once they may be read";
   EXPECT_EQ(sockets.Find(4, false, &socket), Answer::kNotNow);
+  Link(5, "socket:[1660]");
+  EXPECT_EQ(sockets.Find(5, false, &socket), Answer::kUnix) << "which is known, too";
   EXPECT_EQ(sockets.Find(3, false, &socket), Answer::kSocket) << "which is known";
 }
 

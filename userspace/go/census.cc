@@ -36,7 +36,7 @@ constexpr size_t kLargestG = 4096;
 // At telling whom a goroutine waits for, in one wait: it may have begun to wait without having said
 // so everywhere yet.
 constexpr uint8_t kPeerAttempts = 3;
-// Of a stack that is compared while a peer is read.
+// Of a stack that is compared while a peer is read: the innermost.
 constexpr uint64_t kPeerStackBytes = 32 << 10;
 
 template <typename T>
@@ -503,8 +503,7 @@ GoPeerIndex GoroutineCensus::ReadPeer(const Reading& reading, const char* g, con
 // the goroutine, with the stack that it was found by: the stack and the peer are of one moment.
 bool GoroutineCensus::Holds(const Reading& reading, const State& state, uint64_t waiting,
                             const PeerReader::Claim& claim) {
-  const uint64_t stack_bytes = reading.to - state.sp;
-  if (stack_bytes > kPeerStackBytes) return false;
+  const uint64_t stack_bytes = std::min(reading.to - state.sp, kPeerStackBytes);
   size_t size = 2 * g_bytes_ + stack_bytes;
   for (const PeerReader::Fact& fact : claim.facts) size += fact.bytes.size();
   if (peer_buffer_.size() < size) peer_buffer_.resize(size);

@@ -8,8 +8,10 @@
 namespace stallscope {
 namespace {
 
-// What is read of the code of a program, in all, to see which function calls which.
+// What is read of the code of a program, in all, to see which function calls which, and how many of
+// its calls are followed.
 constexpr uint64_t kMostCodeBytes = 8 << 20;
+constexpr uint64_t kMostFollowed = 32 << 20;
 constexpr size_t kMostKnown = 1 << 20;
 
 }  // namespace
@@ -43,40 +45,61 @@ std::optional<uint32_t> CreatorStacks::Look(const GoStack& stack, uint64_t creat
   }
   for (uint32_t i = 0; i < addresses.size(); ++i) {
     if (entries[i] == 0 || !addresses[i].is_return) continue;
-    if (!HasCalled(entries[i] + runtime_.load_bias, addresses[i].value,
-                   creator->entry + runtime_.load_bias)) {
-      continue;
-    }
+    const auto has_called = HasCalled(
+        {entries[i] + runtime_.load_bias, addresses[i].value, creator->entry + runtime_.load_bias});
+    // Where one may have, another is not the only one.
+    if (!has_called) return std::nullopt;
+    if (!*has_called) continue;
     if (frame) return std::nullopt;
     frame = i;
   }
   return frame;
 }
 
-// `function` calls `wanted`, or a function that does, before the call that returns to `before`.
-bool CreatorStacks::HasCalled(uint64_t function, uint64_t before, uint64_t wanted) {
-  const std::vector<DirectCall> calls = CallsOf(function);  // a copy: the table grows below
-  return std::any_of(calls.begin(), calls.end(), [&](const DirectCall& call) {
-    if (call.return_address >= before) return false;
-    if (call.target == wanted) return true;
-    const std::vector<DirectCall>& further = CallsOf(call.target);
-    return std::any_of(further.begin(), further.end(),
-                       [&](const DirectCall& one) { return one.target == wanted; });
-  });
+std::optional<bool> CreatorStacks::HasCalled(const Question& question) {
+  if (answers_.size() >= kMostKnown) answers_.clear();
+  const auto known = answers_.find(question);
+  if (known != answers_.end()) return known->second;
+  if (followed_ >= kMostFollowed) return std::nullopt;
+  const std::optional<bool> answer = FollowCalls(question);
+  answers_.emplace(question, answer);
+  return answer;
 }
 
-const std::vector<DirectCall>& CreatorStacks::CallsOf(uint64_t function) {
+std::optional<bool> CreatorStacks::FollowCalls(const Question& question) {
+  const Calls calls = CallsOf(question.function);  // a copy: the table grows below
+  followed_ += calls.first_return.size();
+  bool all_known = calls.known_to >= question.before;
+  for (const auto& [target, first_return] : calls.first_return) {
+    if (first_return >= question.before) continue;
+    if (target == question.wanted) return true;
+    const Calls& further = CallsOf(target);
+    if (further.first_return.contains(question.wanted)) return true;
+    all_known = all_known && further.known_to == Calls::kAll;
+  }
+  return all_known ? std::optional(false) : std::nullopt;
+}
+
+const CreatorStacks::Calls& CreatorStacks::CallsOf(uint64_t function) {
   const auto [it, added] = calls_.try_emplace(function);
-  if (!added || code_bytes_ >= kMostCodeBytes) return it->second;
+  Calls& calls = it->second;
+  if (!added) return calls;
+  // What is no function of Go's calls none, and the runtime's do not start goroutines of others.
   const auto found = runtime_.tables->FunctionAt(function - runtime_.load_bias);
   if (!found || found->entry + runtime_.load_bias != function || found->end <= found->entry ||
       found->name.compare(0, 8, "runtime.") == 0) {
-    return it->second;
+    return calls;
   }
-  std::string code(std::min<uint64_t>(found->end - found->entry, kMostCode), '\0');
+  const uint64_t size = found->end - found->entry;
+  std::string code(std::min<uint64_t>(size, kMostCode), '\0');
+  calls.known_to = function;
+  if (code_bytes_ >= kMostCodeBytes || !memory_->Read(function, code.data(), code.size()))
+    return calls;
   code_bytes_ += code.size();
-  if (memory_->Read(function, code.data(), code.size())) it->second = ReadCalls(code, function);
-  return it->second;
+  calls.known_to = code.size() < size ? function + code.size() : Calls::kAll;
+  for (const DirectCall& call : ReadCalls(code, function))
+    calls.first_return.try_emplace(call.target, call.return_address);
+  return calls;
 }
 
 }  // namespace stallscope

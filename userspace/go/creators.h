@@ -8,12 +8,10 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
-#include <absl/container/flat_hash_set.h>
 
 #include <cstdint>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "userspace/go/code.h"
 #include "userspace/go/runtime.h"
@@ -35,15 +33,36 @@ class CreatorStacks {
   std::optional<uint32_t> StandsAt(GoStackIndex index, const GoStack& stack, uint64_t created_at);
 
  private:
+  // Which functions a function calls.
+  struct Calls {
+    static constexpr uint64_t kAll = ~uint64_t{0};
+    absl::flat_hash_map<uint64_t, uint64_t> first_return;  // return address, by target
+    uint64_t known_to = kAll;                              // those behind it are not known
+  };
+  // Does `function` call `wanted`, or a function that does, before the call that returns to
+  // `before`?
+  struct Question {
+    uint64_t function = 0, before = 0, wanted = 0;
+    bool operator==(const Question&) const = default;
+    template <typename H>
+    friend H AbslHashValue(H h, const Question& question) {
+      return H::combine(std::move(h), question.function, question.before, question.wanted);
+    }
+  };
+
   std::optional<uint32_t> Look(const GoStack& stack, uint64_t created_at);
-  bool HasCalled(uint64_t function, uint64_t before, uint64_t wanted);
-  const std::vector<DirectCall>& CallsOf(uint64_t function);
+  // nullopt: it cannot be told.
+  std::optional<bool> HasCalled(const Question& question);
+  std::optional<bool> FollowCalls(const Question& question);
+  const Calls& CallsOf(uint64_t function);
 
   const Memory* memory_;
   const GoRuntime& runtime_;
   absl::flat_hash_map<std::pair<GoStackIndex, uint64_t>, std::optional<uint32_t>> known_;
-  absl::flat_hash_map<uint64_t, std::vector<DirectCall>> calls_;  // by the function's entry
-  uint64_t code_bytes_ = 0;                                       // that were read
+  absl::flat_hash_map<Question, std::optional<bool>> answers_;
+  absl::flat_hash_map<uint64_t, Calls> calls_;  // by the function's entry
+  uint64_t code_bytes_ = 0;                     // that were read
+  uint64_t followed_ = 0;                       // calls
 };
 
 }  // namespace stallscope

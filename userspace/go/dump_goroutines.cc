@@ -18,6 +18,9 @@
 namespace stallscope {
 namespace {
 
+// What reading the kernel's tables of sockets, once each socket that is in none of them, may take.
+constexpr double kSocketShareOfDump = 0.25;
+
 const char* StateName(uint32_t status) {
   switch (status) {
     case kGoRunnable:
@@ -210,7 +213,7 @@ absl::StatusOr<Dump> DumpGoroutines(const LiveSpace& space) {
   auto runtimes = FindGoRuntimes(space, &refused);
   if (!runtimes.ok()) return runtimes.status();
   const auto rules = IdleRules::BuiltIn();
-  ProcessSockets sockets(fmt::format("/proc/{}", space.pid()));
+  ProcessSockets sockets(fmt::format("/proc/{}", space.pid()), kSocketShareOfDump);
   CensusOptions options;
   options.sockets = &sockets;
   Dump dump;

@@ -361,7 +361,7 @@ PeerReader::Answer PeerReader::Believe(const Site& site, const Addresses& addres
     answer = sockets_->Find(fd, /*fresh=*/true, &socket);
   if (answer == Sockets::Answer::kNotNow) return Answer::kLater;
   const bool is_ip = answer == Sockets::Answer::kSocket && !addresses.is_unix && agree(socket);
-  const bool is_unix = answer == Sockets::Answer::kOther && addresses.is_unix;
+  const bool is_unix = answer == Sockets::Answer::kUnix && addresses.is_unix;
   const bool is_only_in_memory = answer == Sockets::Answer::kForbidden && addresses.known();
   if (!is_ip && !is_unix && !is_only_in_memory) return Answer::kUnknown;
 

@@ -19,7 +19,9 @@ namespace {
 
 constexpr uint8_t kV4Prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 constexpr uint8_t kListen = 10;  // TCP_LISTEN of the kernel, which UDP never has
-constexpr size_t kColumns = 10;  // up to the inode
+// Up to the inode.
+constexpr size_t kColumns = 10;
+constexpr size_t kUnixColumns = 7;
 // What reading the tables may take at once, when they have not been read for a while.
 constexpr uint64_t kFreeCpuNs = 20'000'000;
 
@@ -46,16 +48,35 @@ std::optional<Endpoint> ParseEndpoint(std::string_view text) {
   return colon == 8 ? Endpoint::V4(bytes, *port) : Endpoint::V6(bytes, *port);
 }
 
-void ParseRow(std::string_view line, absl::flat_hash_map<uint64_t, Socket>* sockets) {
-  std::string_view columns[kColumns];
-  size_t count = 0;
-  for (size_t at = 0; count < kColumns;) {
+// The first N columns; false: there are fewer.
+template <size_t N>
+bool Split(std::string_view line, std::array<std::string_view, N>* columns) {
+  size_t at = 0;
+  for (std::string_view& column : *columns) {
     at = line.find_first_not_of(' ', at);
-    if (at == std::string_view::npos) return;
+    if (at == std::string_view::npos) return false;
     const size_t end = std::min(line.find(' ', at), line.size());
-    columns[count++] = line.substr(at, end - at);
+    column = line.substr(at, end - at);
     at = end;
   }
+  return true;
+}
+
+// Calls `row` with each line but the first.
+template <typename Row>
+void ForEachRow(std::string_view text, const Row& row) {
+  bool heading = true;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    if (!heading) row(text.substr(0, end));
+    heading = false;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
+void ParseRow(std::string_view line, absl::flat_hash_map<uint64_t, Socket>* sockets) {
+  std::array<std::string_view, kColumns> columns;
+  if (!Split(line, &columns)) return;
   const auto local = ParseEndpoint(columns[1]), remote = ParseEndpoint(columns[2]);
   const auto state = Number<uint8_t>(columns[3], 16);
   const auto inode = Number<uint64_t>(columns[9], 10);
@@ -98,13 +119,16 @@ std::string EndpointText(const Endpoint& endpoint, std::string_view zone) {
 }
 
 void ParseSockets(std::string_view text, absl::flat_hash_map<uint64_t, Socket>* sockets) {
-  bool heading = true;
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    if (!heading) ParseRow(text.substr(0, end), sockets);
-    heading = false;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
+  ForEachRow(text, [&](std::string_view line) { ParseRow(line, sockets); });
+}
+
+void ParseUnixSockets(std::string_view text, absl::flat_hash_set<uint64_t>* inodes) {
+  ForEachRow(text, [&](std::string_view line) {
+    std::array<std::string_view, kUnixColumns> columns;
+    if (!Split(line, &columns)) return;
+    const auto inode = Number<uint64_t>(columns.back(), 10);
+    if (inode && *inode != 0) inodes->insert(*inode);
+  });
 }
 
 ProcessSockets::ProcessSockets(std::string proc_dir, double cpu_share)
@@ -122,13 +146,13 @@ Sockets::Answer ProcessSockets::Find(uint64_t fd, bool fresh, Socket* out) {
   const auto inode = Number<uint64_t>(text, 10);
   if (!inode) return Answer::kNoSocket;
 
-  auto found = sockets_.find(*inode);
-  if (fresh || found == sockets_.end()) {
+  const auto is_known = [&] { return sockets_.contains(*inode) || unix_sockets_.contains(*inode); };
+  if (fresh || !is_known()) {
     if (!MayRead()) return Answer::kNotNow;
     ReadTables();
-    found = sockets_.find(*inode);
   }
-  if (found == sockets_.end()) return Answer::kOther;
+  const auto found = sockets_.find(*inode);
+  if (found == sockets_.end()) return is_known() ? Answer::kUnix : Answer::kOther;
   *out = found->second;
   return Answer::kSocket;
 }
@@ -141,10 +165,13 @@ bool ProcessSockets::MayRead() const {
 void ProcessSockets::ReadTables() {
   const uint64_t before_ns = ClockNs(CLOCK_THREAD_CPUTIME_ID);
   sockets_.clear();
+  unix_sockets_.clear();
   for (const char* table : {"tcp", "tcp6", "udp", "udp6"}) {
     if (auto text = ReadProcFile(fmt::format("{}/net/{}", proc_dir_, table)); text.ok())
       ParseSockets(*text, &sockets_);
   }
+  if (auto text = ReadProcFile(proc_dir_ + "/net/unix"); text.ok())
+    ParseUnixSockets(*text, &unix_sockets_);
   cpu_ns_ += ClockNs(CLOCK_THREAD_CPUTIME_ID) - before_ns;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
 
 #include <array>
 #include <cstdint>
@@ -41,11 +42,16 @@ struct Socket {
 // parse, and those of sockets that no descriptor has any more, are left out.
 void ParseSockets(std::string_view text, absl::flat_hash_map<uint64_t, Socket>* sockets);
 
+// The inodes of /proc/PID/net/unix, likewise. A path may have line ends in it, and what stands
+// behind one may look like a row.
+void ParseUnixSockets(std::string_view text, absl::flat_hash_set<uint64_t>* inodes);
+
 class Sockets {
  public:
   enum class Answer {
     kSocket,     // and here are its addresses
-    kOther,      // it is a socket, but in none of the tables of TCP and UDP
+    kUnix,       // it is a unix socket
+    kOther,      // it is a socket, but in none of the tables of TCP, UDP and unix sockets
     kNoSocket,   // there is no such descriptor, or it is something else
     kNotNow,     // the tables would have to be read, which is too dear at the moment
     kForbidden,  // the descriptors of the process cannot be looked at
@@ -72,6 +78,7 @@ class ProcessSockets : public Sockets {
   uint64_t begun_ns_;
   uint64_t cpu_ns_ = 0;  // that the reading of tables took
   absl::flat_hash_map<uint64_t, Socket> sockets_;
+  absl::flat_hash_set<uint64_t> unix_sockets_;
 };
 
 }  // namespace stallscope
