@@ -55,7 +55,8 @@ class CreatorsTest : public ::testing::Test {
   }
 
   // A creator that was parked by the innermost of these return addresses, in main in the end.
-  std::optional<uint32_t> Ask(std::vector<uint64_t> returns, StackEnd end = StackEnd::kComplete) {
+  std::optional<uint32_t> Ask(const std::vector<uint64_t>& returns,
+                              StackEnd end = StackEnd::kComplete) {
     GoStack stack;
     stack.end = end;
     stack.addresses.push_back({At(kGopark, 30), true});

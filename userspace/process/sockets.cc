@@ -86,7 +86,7 @@ void ParseRow(std::string_view line, absl::flat_hash_map<uint64_t, Socket>* sock
   socket.local = *local;
   if (remote->port != 0) socket.remote = *remote;
   socket.listens = *state == kListen;
-  sockets->insert_or_assign(*inode, std::move(socket));
+  sockets->insert_or_assign(*inode, socket);
 }
 
 }  // namespace
