@@ -2,6 +2,7 @@
 #include "userspace/go/census.h"
 
 #include <errno.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <string.h>
@@ -199,6 +200,101 @@ TEST_F(CensusTest, EveryStatus) {
   EXPECT_EQ(by_id[8].stack, by_id[1].stack);
   EXPECT_EQ(census->stacks(), 2u);
   EXPECT_EQ(census->counters().torn, 0u);
+}
+
+// ---- whom goroutines wait for ----
+
+class NoSockets : public Sockets {
+ public:
+  Answer Find(uint64_t, bool, Socket*) override { return Answer::kNoSocket; }
+};
+
+class CensusOfPeersTest : public CensusTest {
+ protected:
+  static constexpr uint64_t kWaiting = 320, kSudogs = 0x3d0000000000, kChannels = 0x3d0000100000;
+
+  void SetUp() override {
+    Use(26);
+    runtime_.wait_reasons.assign(7, "something else");
+    runtime_.wait_reasons.push_back("chan receive");
+    runtime_.offsets.g_waiting = kWaiting;
+    runtime_.offsets.sudog_is_select = 60;
+    runtime_.offsets.sudog_elem_vu = 24;
+    runtime_.offsets.sudog_c_vu = 88;
+    options_.sockets = &sockets_;
+  }
+  static uint64_t Sudog(uint64_t i) { return kSudogs + i * 4096; }
+  static std::string Channel(uint64_t i) { return fmt::format("{:#x}", kChannels + i * 4096); }
+
+  // Goroutine `i` waits for channel `channel`.
+  void Wait(uint64_t i, uint64_t channel, uint8_t seq = 1) {
+    Goroutine_(i, i + 1, kGoWaiting, Waiting(), seq);
+    memory_.Put(G(i) + kWaiting, Sudog(i));
+    const std::string zero(128, '\0');
+    memory_.Write(Sudog(i), zero.data(), zero.size());
+    memory_.Put(Sudog(i), G(i));
+    memory_.Put(Sudog(i) + 88, kChannels + channel * 4096);
+  }
+  std::string PeerOf(const GoroutineCensus& census, uint64_t i) {
+    const GoPeerIndex peer = snapshot_.goroutines.at(i).peer;
+    return peer == kNoGoPeer ? "" : census.peer(peer);
+  }
+
+  NoSockets sockets_;
+  CensusOptions options_;
+};
+
+TEST_F(CensusOfPeersTest, ReadWithTheStack) {
+  List(100);
+  for (uint64_t i = 0; i < 100; ++i) Wait(i, i / 2);
+  const auto census = Census(options_);
+  ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+  ASSERT_EQ(snapshot_.goroutines.size(), 100u);
+  for (uint64_t i = 0; i < 100; ++i) EXPECT_EQ(PeerOf(*census, i), Channel(i / 2));
+  EXPECT_EQ(census->counters().peers, 100u);
+  EXPECT_LT(memory_.calls, 20u) << "none for a goroutine of its own";
+  Wait(7, 99, 2);
+  ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+  EXPECT_EQ(PeerOf(*census, 7), Channel(99));
+  EXPECT_EQ(PeerOf(*census, 8), Channel(4));
+}
+
+TEST_F(CensusOfPeersTest, RecordsThatAreNone) {
+  List(5);
+  for (uint64_t i = 0; i < 5; ++i) Wait(i, i);
+  memory_.Put(Sudog(0), G(1));                               // another's
+  memory_.Put(Sudog(1) + 60, uint8_t{1});                    // of a select
+  memory_.Put(G(2) + kWaiting, uint64_t{0x7000'0000'0000});  // not readable
+  memory_.Put(G(3) + kWaiting, uint64_t{0xffff'8000'0000'0000});
+  const auto census = Census(options_);
+  ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+  ASSERT_EQ(snapshot_.goroutines.size(), 5u);
+  for (uint64_t i = 0; i < 5; ++i) {
+    EXPECT_EQ(PeerOf(*census, i), i < 4 ? "" : Channel(4)) << i;
+    ASSERT_NE(snapshot_.goroutines[i].stack, kNoGoStack);
+    EXPECT_EQ(Values(census->stack(snapshot_.goroutines[i].stack)), Waiting());
+  }
+  EXPECT_EQ(census->counters().peers_unknown, 4u);
+}
+
+// It goes on to another channel at any moment while it is looked at: it is never said to wait for
+// the one and with the state of the other.
+TEST_F(CensusOfPeersTest, GoesOnMeanwhile) {
+  for (int moment = 0; moment < 12; ++moment) {
+    List(1);
+    Wait(0, 1, 1);
+    const auto census = Census(options_);
+    int left = moment;
+    memory_.after_read = [&](const MemoryRange&) {
+      if (left-- != 0) return;
+      Wait(0, 2, 2);
+    };
+    ASSERT_TRUE(census->Take(1, &snapshot_).ok());
+    memory_.after_read = nullptr;
+    ASSERT_EQ(snapshot_.goroutines.size(), 1u);
+    const std::string wanted = Channel(snapshot_.goroutines[0].tracking_seq);
+    EXPECT_THAT(PeerOf(*census, 0), ::testing::AnyOf(wanted, "")) << moment;
+  }
 }
 
 TEST_F(CensusTest, ReturnAddressesAndInterruptions) {

@@ -58,12 +58,12 @@ size_t BytesNeeded(const GoOffsets& offsets) {
   for (const uint16_t field :
        {offsets.g_stack_lo, offsets.g_stack_hi, offsets.g_sched_sp, offsets.g_sched_pc,
         offsets.g_syscallsp, offsets.g_syscallpc, offsets.g_atomicstatus, offsets.g_goid,
-        offsets.g_waitreason, offsets.g_tracking_seq, offsets.g_gopc, offsets.g_startpc}) {
+        offsets.g_waitreason, offsets.g_tracking_seq, offsets.g_gopc, offsets.g_startpc,
+        offsets.g_waiting}) {
     if (field == GoOffsets::kNoField || field + 8u > kLargestG) return 0;
     end = std::max<size_t>(end, field + 8u);
   }
-  for (const uint16_t field :
-       {offsets.g_lockedm, offsets.g_parent_goid, offsets.g_labels, offsets.g_waiting}) {
+  for (const uint16_t field : {offsets.g_lockedm, offsets.g_parent_goid, offsets.g_labels}) {
     if (field == GoOffsets::kNoField) continue;
     if (field + 8u > kLargestG) return 0;
     end = std::max<size_t>(end, field + 8u);
@@ -292,6 +292,11 @@ void GoroutineCensus::Defer(const Item& item, const State& seen, Snapshot* out) 
     reading.to = seen.sp + std::min(seen.hi - seen.sp, kFirstWindow);
   }
   reading.twice = seen.status == kGoSyscall && !seq_counts_syscalls_;
+  if (peers_ && seen.status == kGoWaiting) {
+    const char* g = buffer_.data() + item.offset;
+    reading.record =
+        peers_->RecordOf(seen.wait_reason, At<uint64_t>(g, runtime_.offsets.g_waiting));
+  }
   pending_.push_back(reading);
 }
 
@@ -319,7 +324,7 @@ size_t GoroutineCensus::LayOut(size_t first) {
   range_owner_.clear();
   for (; last < pending_.size() && last - first < kMostReadingsInBatch; ++last) {
     Reading& reading = pending_[last];
-    const size_t bytes = 2 * g_bytes_ + reading.stack_bytes() * (reading.twice ? 2 : 1);
+    const size_t bytes = 2 * g_bytes_ + reading.stacks_bytes() + RecordBytes(reading);
     if (last > first && used + bytes > kStackBatchBytes) break;
     reading.offset = used;
     used += bytes;
@@ -337,6 +342,7 @@ size_t GoroutineCensus::LayOut(size_t first) {
     add(reading.place.address, g_bytes_);
     add(reading.from, reading.stack_bytes());
     if (reading.twice) add(reading.from, reading.stack_bytes());
+    add(reading.record, RecordBytes(reading));
     add(reading.place.address, g_bytes_);
   }
   return last;
@@ -369,7 +375,7 @@ void GoroutineCensus::JudgeReading(Reading* reading, Snapshot* out) {
     }
     return Again(reading, before, Decode(before), kFirstWindow, out);
   }
-  const char* after = before + g_bytes_ + reading->stack_bytes() * (reading->twice ? 2 : 1);
+  const char* after = before + g_bytes_ + reading->stacks_bytes() + RecordBytes(*reading);
   const State state = Decode(after);
   if (Decode(before) != state) {
     ++counters_.torn;
@@ -427,7 +433,7 @@ void GoroutineCensus::Again(Reading* reading, const char* g, const State& state,
     if (state.HasStack()) ++counters_.unread;
     return Settle(*reading, g, state, kNoGoStack, state.HasStack(), out);
   }
-  reading->from = reading->to = 0;
+  reading->from = reading->to = reading->record = 0;
   if (state.HasStack() && state.sp >= state.lo && state.sp < state.hi) {
     reading->from = state.sp;
     reading->to = state.sp + std::min(state.hi - state.sp, bytes);
@@ -473,6 +479,10 @@ bool GoroutineCensus::WantsPeer(uint32_t number, const State& state) const {
   return slot.peer == kNoGoPeer && slot.attempts < kPeerAttempts;
 }
 
+size_t GoroutineCensus::RecordBytes(const Reading& reading) const {
+  return reading.record ? peers_->record_bytes() : 0;
+}
+
 // Right after the stack was read, which still lies in the buffer.
 GoPeerIndex GoroutineCensus::ReadPeer(const Reading& reading, const char* g, const State& state,
                                       GoStackIndex stack) {
@@ -490,6 +500,15 @@ GoPeerIndex GoroutineCensus::ReadPeer(const Reading& reading, const char* g, con
   wait.frames = &stacks_[stack];
   wait.bytes = {reading.from, stack_buffer_.data() + reading.offset + g_bytes_,
                 reading.stack_bytes()};
+  const char* before = stack_buffer_.data() + reading.offset;
+  if (reading.record != 0 && reading.record == wait.waiting &&
+      reading.record == At<uint64_t>(before, runtime_.offsets.g_waiting)) {
+    const auto peer = peers_->PeerByRecord(wait, before + g_bytes_ + reading.stacks_bytes());
+    if (peer) {
+      slot.peer = peer_texts_.Intern(*peer);
+      return slot.peer;
+    }
+  }
   const PeerReader::Answer answer = peers_->Propose(wait, &claim_);
   if (answer == PeerReader::Answer::kClaim && Holds(reading, state, wait.waiting, claim_)) {
     slot.peer = peer_texts_.Intern(claim_.peer);

@@ -181,10 +181,12 @@ class GoroutineCensus {
     size_t goroutine = 0;       // index in the snapshot
     uint64_t from = 0, to = 0;  // of the stack; equal: the g alone
     int attempts = 0;
-    bool twice = false;  // read the stack two times, and compare
+    bool twice = false;   // read the stack two times, and compare
+    uint64_t record = 0;  // address of what says whom it waits for; 0: that is not read
     bool readable = true;
-    size_t offset = 0;  // in the buffer: g, stack, stack again if `twice`, g
+    size_t offset = 0;  // in the buffer: g, stack, stack again if `twice`, record, g
     size_t stack_bytes() const { return to - from; }
+    size_t stacks_bytes() const { return stack_bytes() * (twice ? 2 : 1); }
   };
 
   GoroutineCensus(const Memory* memory, const GoRuntime& runtime, const CensusOptions& options,
@@ -212,6 +214,7 @@ class GoroutineCensus {
 
   // Reading peers.
   bool WantsPeer(uint32_t number, const State& state) const;
+  size_t RecordBytes(const Reading& reading) const;
   GoPeerIndex ReadPeer(const Reading& reading, const char* g, const State& state,
                        GoStackIndex stack);
   bool Holds(const Reading& reading, const State& state, uint64_t waiting,

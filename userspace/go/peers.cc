@@ -20,6 +20,7 @@ constexpr uint32_t kMostVainScans = 64;
 constexpr uint64_t kLowestPointer = 4096;
 constexpr uint64_t kHighestPointer = uint64_t{1} << 47;
 constexpr uint64_t kHighestFd = uint64_t{1} << 31;
+constexpr size_t kLargestRecord = 1024;
 constexpr uint64_t kLongestPath = 108;  // sockaddr_un
 constexpr uint64_t kLongestZone = 16;
 constexpr int kFirstWithSemaphoreInG = 26;  // g.waiting: before, of channels alone
@@ -85,6 +86,12 @@ GoPeerIndex GoPeerTable::Intern(std::string_view peer) {
 PeerReader::PeerReader(const Memory* memory, const GoRuntime& runtime, Sockets* sockets)
     : memory_(memory), runtime_(runtime), sockets_(sockets) {
   const GoOffsets& offsets = runtime.offsets;
+  const bool has_both = offsets.sudog_c_vu != GoOffsets::kNoField;
+  sudog_elem_ = has_both ? offsets.sudog_elem_vu : offsets.sudog_elem;
+  sudog_c_ = has_both ? offsets.sudog_c_vu : offsets.sudog_c;
+  record_bytes_ = std::max({offsets.sudog_g, sudog_elem_, sudog_c_, offsets.sudog_is_select}) +
+                  sizeof(uint64_t);
+  const bool has_record = record_bytes_ <= kLargestRecord;
   const bool has_poller =
       offsets.poll_desc_fd != GoOffsets::kNoField && offsets.poll_desc_rg != GoOffsets::kNoField &&
       offsets.poll_desc_wg != GoOffsets::kNoField && offsets.poll_desc_self != GoOffsets::kNoField;
@@ -98,6 +105,7 @@ PeerReader::PeerReader(const Memory* memory, const GoRuntime& runtime, Sockets* 
     // Before, nothing in memory leads from the goroutine to the condition.
     if (words == "sync.Cond.Wait" && runtime.minor >= kFirstWithSemaphoreInG)
       kind = Kind::kSemaphore;
+    if (!has_record) kind = Kind::kNone;
     if (words == "IO wait" && has_poller) kind = Kind::kSocket;
     kinds_.push_back(kind);
   }
@@ -109,9 +117,8 @@ PeerReader::Answer PeerReader::Propose(const Wait& wait, Claim* claim) {
   if (!MayHave(wait.reason)) return Answer::kUnknown;
   switch (kinds_[wait.reason]) {
     case Kind::kChannel:
-      return ProposeChannel(wait, claim);
     case Kind::kSemaphore:
-      return ProposeSemaphore(wait, claim);
+      return ProposeBySudog(wait, claim);
     case Kind::kSocket:
       return ProposeSocket(wait, claim);
     case Kind::kNone:
@@ -182,65 +189,73 @@ bool PeerReader::FindInFrames(const Wait& wait, Site& site, std::optional<uint64
 
 // ---- channels and semaphores ----
 
-std::optional<PeerReader::Sudog> PeerReader::ReadSudog(const Wait& wait, uint64_t address) const {
-  const GoOffsets& offsets = runtime_.offsets;
-  const bool has_both = offsets.sudog_c_vu != GoOffsets::kNoField;
+std::optional<PeerReader::Sudog> PeerReader::SudogIn(const Wait& wait, uint64_t address,
+                                                     const char* record) const {
   Sudog sudog;
   sudog.address = address;
-  uint64_t g = 0;
-  uint8_t is_select = 0;
-  const MemoryRange ranges[] = {
-      {address + offsets.sudog_g, &g, sizeof(g)},
-      {address + (has_both ? offsets.sudog_elem_vu : offsets.sudog_elem), &sudog.element, 8},
-      {address + offsets.sudog_is_select, &is_select, sizeof(is_select)},
-      {address + (has_both ? offsets.sudog_c_vu : offsets.sudog_c), &sudog.channel, 8},
-  };
-  if (memory_->ReadRanges(ranges).error != 0 || g != wait.g || is_select > 1) return std::nullopt;
+  uint64_t g;
+  memcpy(&g, record + runtime_.offsets.sudog_g, sizeof(g));
+  memcpy(&sudog.element, record + sudog_elem_, sizeof(sudog.element));
+  memcpy(&sudog.channel, record + sudog_c_, sizeof(sudog.channel));
+  const auto is_select = static_cast<uint8_t>(record[runtime_.offsets.sudog_is_select]);
+  if (g != wait.g || is_select > 1) return std::nullopt;
   sudog.is_select = is_select != 0;
   return sudog;
 }
 
+std::optional<PeerReader::Sudog> PeerReader::ReadSudog(const Wait& wait, uint64_t address) const {
+  char record[kLargestRecord];
+  const MemoryRange range = {address, record, record_bytes_};
+  if (memory_->ReadRanges({&range, 1}).error != 0) return std::nullopt;
+  return SudogIn(wait, address, record);
+}
+
 void PeerReader::AddFacts(const Wait& wait, const Sudog& sudog, Claim* claim) const {
-  const GoOffsets& offsets = runtime_.offsets;
-  const bool has_both = offsets.sudog_c_vu != GoOffsets::kNoField;
-  AddFact(sudog.address + offsets.sudog_g, wait.g, claim);
-  AddFact(sudog.address + (has_both ? offsets.sudog_c_vu : offsets.sudog_c), sudog.channel, claim);
+  AddFact(sudog.address + runtime_.offsets.sudog_g, wait.g, claim);
+  AddFact(sudog.address + sudog_c_, sudog.channel, claim);
   // Of a receiver on a channel the element is where the value goes: it says nothing of the wait.
-  if (sudog.channel == 0) {
-    AddFact(sudog.address + (has_both ? offsets.sudog_elem_vu : offsets.sudog_elem), sudog.element,
-            claim);
+  if (sudog.channel == 0) AddFact(sudog.address + sudog_elem_, sudog.element, claim);
+}
+
+std::optional<std::string> PeerReader::PeerOf(const Wait& wait, const Sudog& sudog) {
+  if (sudog.is_select) return std::nullopt;
+  if (kinds_[wait.reason] == Kind::kChannel) {
+    if (!IsPlausiblePointer(sudog.channel)) return std::nullopt;
+    return AddressText(sudog.channel);
   }
+  if (sudog.channel != 0 || sudog.element < kLowestPointer || sudog.element >= kHighestPointer)
+    return std::nullopt;
+  return AddressText(sudog.element - SiteOf(wait).semaphore_at);
 }
 
-PeerReader::Answer PeerReader::ProposeChannel(const Wait& wait, Claim* claim) const {
-  if (!IsPlausiblePointer(wait.waiting)) return Answer::kUnknown;  // a nil channel
-  const auto sudog = ReadSudog(wait, wait.waiting);
-  if (!sudog || sudog->is_select || !IsPlausiblePointer(sudog->channel)) return Answer::kUnknown;
-  claim->peer = AddressText(sudog->channel);
-  AddFacts(wait, *sudog, claim);
-  return Answer::kClaim;
+uint64_t PeerReader::RecordOf(uint8_t wait_reason, uint64_t waiting) const {
+  if (!MayHave(wait_reason) || !IsPlausiblePointer(waiting)) return 0;  // as of a nil channel
+  const Kind kind = kinds_[wait_reason];
+  const bool has = kind == Kind::kChannel ||
+                   (kind == Kind::kSemaphore && runtime_.minor >= kFirstWithSemaphoreInG);
+  return has ? waiting : 0;
 }
 
-PeerReader::Answer PeerReader::ProposeSemaphore(const Wait& wait, Claim* claim) {
-  Site& site = SiteOf(wait);
-  Sudog sudog;
+std::optional<std::string> PeerReader::PeerByRecord(const Wait& wait, const char* record) {
+  const auto sudog = SudogIn(wait, wait.waiting, record);
+  return sudog ? PeerOf(wait, *sudog) : std::nullopt;
+}
+
+PeerReader::Answer PeerReader::ProposeBySudog(const Wait& wait, Claim* claim) {
   const auto is_it = [&](uint64_t address) {
-    const auto read = ReadSudog(wait, address);
-    if (!read || read->is_select || read->channel != 0 || read->element < kLowestPointer ||
-        read->element >= kHighestPointer) {
-      return false;
-    }
-    sudog = *read;
+    const auto sudog = ReadSudog(wait, address);
+    auto peer = sudog ? PeerOf(wait, *sudog) : std::nullopt;
+    if (!peer) return false;
+    claim->peer = *std::move(peer);
+    AddFacts(wait, *sudog, claim);
     return true;
   };
-  if (runtime_.minor >= kFirstWithSemaphoreInG) {
-    if (!IsPlausiblePointer(wait.waiting) || !is_it(wait.waiting)) return Answer::kUnknown;
-  } else if (!FindInFrames(wait, site, &site.owner_slot, is_it)) {
+  if (const uint64_t record = RecordOf(wait.reason, wait.waiting))
+    return is_it(record) ? Answer::kClaim : Answer::kUnknown;
+  if (kinds_[wait.reason] == Kind::kChannel || runtime_.minor >= kFirstWithSemaphoreInG)
     return Answer::kUnknown;
-  }
-  claim->peer = AddressText(sudog.element - site.semaphore_at);
-  AddFacts(wait, sudog, claim);
-  return Answer::kClaim;
+  Site& site = SiteOf(wait);
+  return FindInFrames(wait, site, &site.owner_slot, is_it) ? Answer::kClaim : Answer::kUnknown;
 }
 
 // ---- sockets ----
@@ -389,10 +404,13 @@ PeerReader::Answer PeerReader::ProposeSocket(const Wait& wait, Claim* claim) {
   if (!found) return Answer::kUnknown;
 
   const GoOffsets& offsets = runtime_.offsets;
-  const bool has_net =
-      offsets.poll_fd_pd != GoOffsets::kNoField && offsets.net_fd_pfd != GoOffsets::kNoField;
+  const auto fields = {offsets.poll_fd_sysfd, offsets.poll_fd_pd,    offsets.net_fd_pfd,
+                       offsets.net_fd_family, offsets.net_fd_sotype, offsets.net_fd_laddr,
+                       offsets.net_fd_raddr};
+  const bool has_net = std::find(fields.begin(), fields.end(), GoOffsets::kNoField) == fields.end();
   Addresses addresses;
-  if (site.is_net && has_net) {
+  if (site.is_net) {
+    if (!has_net) return Answer::kUnknown;
     uint64_t poll_fd = 0;
     const bool has_fd = FindInFrames(wait, site, &site.fd_slot, [&](uint64_t address) {
       poll_fd = address;

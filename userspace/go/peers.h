@@ -85,6 +85,14 @@ class PeerReader {
   // believed when its facts hold.
   Answer Propose(const Wait& wait, Claim* claim);
 
+  // Most waits are recorded where g.waiting points to: the address of the record, 0 where there is
+  // none that says it all. `record_bytes()` from there on, read between two looks at the goroutine
+  // that agree, need no facts.
+  uint64_t RecordOf(uint8_t wait_reason, uint64_t waiting) const;
+  size_t record_bytes() const { return record_bytes_; }
+  // nullopt: it is not known, or that is no record of this goroutine.
+  std::optional<std::string> PeerByRecord(const Wait& wait, const char* record);
+
  private:
   enum class Kind : uint8_t { kNone, kChannel, kSemaphore, kSocket };
   // What the functions of a stack say, and where in its frames the pointers were found.
@@ -112,10 +120,11 @@ class PeerReader {
   };
 
   Site& SiteOf(const Wait& wait);
-  Answer ProposeChannel(const Wait& wait, Claim* claim) const;
-  Answer ProposeSemaphore(const Wait& wait, Claim* claim);
+  Answer ProposeBySudog(const Wait& wait, Claim* claim);
   Answer ProposeSocket(const Wait& wait, Claim* claim);
   std::optional<Sudog> ReadSudog(const Wait& wait, uint64_t address) const;
+  std::optional<Sudog> SudogIn(const Wait& wait, uint64_t address, const char* record) const;
+  std::optional<std::string> PeerOf(const Wait& wait, const Sudog& sudog);
   void AddFacts(const Wait& wait, const Sudog& sudog, Claim* claim) const;
   std::optional<PollDesc> ReadPollDesc(const Wait& wait, uint64_t address, Claim* claim) const;
   bool IsPollFd(uint64_t address, const PollDesc& desc, Claim* claim) const;
@@ -130,6 +139,8 @@ class PeerReader {
   const Memory* memory_;
   const GoRuntime& runtime_;
   Sockets* sockets_;
+  uint16_t sudog_elem_, sudog_c_;  // where they are in it
+  size_t record_bytes_;
   std::vector<Kind> kinds_;  // by wait reason
   absl::flat_hash_map<GoStackIndex, Site> sites_;
 };
