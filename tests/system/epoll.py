@@ -6,6 +6,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
+import signal
+import socket
+import subprocess
 import time
 
 import harness as h
@@ -13,8 +17,8 @@ import harness as h
 SHORT = os.environ.get("STALLSCOPE_SHORT") == "1"
 CALLS = ("epoll_wait", "epoll_pwait", "epoll_pwait2", "poll", "ppoll", "select", "pselect6")
 UNITS = {"us": 1e3, "ms": 1e6, "s": 1e9}
-LOOP_NOTE = re.compile(r"^(epoll fd \d+) of (.*) \((\d+)\): (\d+) calls, (\d+) events, (\d+) empty"
-                       r"(?:; lag p50 (\S+ \w+), p99 (\S+ \w+), max (\S+ \w+))?; away for (\S+ \w+) at most$")
+COUNTS_NOTE = re.compile(r"^(epoll fd \d+) of (\d+): (\d+) calls, (\d+) events, (\d+) empty; away (\S+ \w+)$")
+LAG_NOTE = re.compile(r"^(epoll fd \d+) of (\d+): lag p50 (\S+ \w+), p99 (\S+ \w+), max (\S+ \w+)$")
 
 
 def ns(text):
@@ -25,11 +29,16 @@ def ns(text):
 class Loop:
     """What the summary says of a loop."""
 
-    def __init__(self, match):
-        self.name, self.pid = match[1], int(match[3])
-        self.calls, self.events, self.empty = int(match[4]), int(match[5]), int(match[6])
-        self.p50, self.p99, self.max = (ns(match[i]) if match[i] else None for i in (7, 8, 9))
-        self.away = ns(match[10])
+    def __init__(self, counts, lag):
+        self.name, self.pid = counts[1], int(counts[2])
+        self.calls, self.events, self.empty = (int(counts[i]) for i in (3, 4, 5))
+        self.away = ns(counts[6])
+        self.p50, self.p99, self.max = (ns(lag[i]) if lag else None for i in (3, 4, 5))
+
+
+def loops_of(notes):
+    lags = {match.group(1, 2): match for note in notes if (match := LAG_NOTE.match(note))}
+    return [Loop(match, lags.get(match.group(1, 2))) for note in notes if (match := COUNTS_NOTE.match(note))]
 
 
 class Waits:
@@ -38,7 +47,7 @@ class Waits:
     def __init__(self, path):
         result = h.Result(path, "epoll")
         self.samples, self.losses = result.samples, result.losses
-        self.loops = [Loop(match) for note in result.raw["notes"] if (match := LOOP_NOTE.match(note))]
+        self.loops = loops_of(result.raw["notes"])
         self.notes = result.raw["notes"]
 
     def sum(self, column, reason=None, pid=None):
@@ -172,5 +181,158 @@ def calls_without_end():
     h.check(not main, f"something ended\n{box.result.lines()}")
 
 
+# ---- strace ----
+
+STRACE_LINE = re.compile(r"^\d+ +(\d+\.\d+) (<\.\.\. )?(\w+)(?:\(| resumed).*\) += (-?\d+).*<(\d+\.\d+)>$")
+
+
+class Strace:
+    """Which calls strace sees end in a process, while the block runs: {call: [(time, result)]} in `calls`."""
+
+    def __init__(self, pid):
+        self.path = h.scratch() / "strace"
+        self.popen = subprocess.Popen([h.need_tool("strace"), "-f", "-ttt", "-T", "-e", "trace=" + ",".join(CALLS), "-o",
+                                       str(self.path), "-p", str(pid)], stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self):
+        line = self.popen.stderr.readline()
+        h.check("attached" in line, f"strace said {line!r}")
+        time.sleep(0.3)  # the other threads
+        return self
+
+    def __exit__(self, *_):
+        self.popen.send_signal(signal.SIGINT)
+        self.popen.wait(20)
+        self.popen.stderr.close()
+        self.calls = {}
+        for line in self.path.read_text().splitlines():
+            if match := STRACE_LINE.match(line):
+                # The time is of the line's begin, which is the end of a call where the line goes on with it.
+                end = float(match[1]) + (0 if match[2] else float(match[5]))
+                self.calls.setdefault(match[3], []).append((end, int(match[4])))
+
+
+def same_as_strace(name, pid, drive, idle_calls=0):
+    """strace is there for all of the recording, and the load comes within it: so events are equal, and calls but for those
+    of the process at rest before and after it (`idle_calls` a second) and those in progress at each end."""
+    with Strace(pid) as strace:
+        before = time.time()
+        with recording(pid) as box:
+            began = time.time()
+            drive()
+            time.sleep(0.3)
+            ended = time.time()
+        after = time.time()
+        time.sleep(0.2)
+    result = box.result
+    no_loss(result)
+    edges = 2 + idle_calls * (began - before + after - ended + 2)
+    total = 0
+    for call in sorted({*strace.calls, *(s.reason.split()[0] for s in result.samples)}):
+        seen = [(at, got) for at, got in strace.calls.get(call, []) if before <= at <= after]
+        theirs = len(seen), sum(got for _, got in seen if got > 0)
+        ours = [sum(s.values[column] for s in result.samples if s.reason.split()[0] == call) for column in ("count", "events")]
+        print(f"  {name}: {call}: calls {ours[0]}, strace {theirs[0]}; events {ours[1]}, strace {theirs[1]}", flush=True)
+        h.check(ours[1] == theirs[1], f"events differ\n{result.lines()}")
+        h.check(abs(ours[0] - theirs[0]) <= edges, f"calls differ by more than {edges:.0f}\n{result.lines()}")
+        total += ours[0]
+    h.check(total > 100, f"only {total} calls: there was too little to tell")
+
+
+def requests(port, text, end, count, connections=4):
+    """So many requests, in turns, on some connections; each answer is read up to `end`."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(connections)]
+        for number in range(count):
+            one = sockets[number % connections]
+            one.sendall(text)
+            answer = b""
+            while not answer.endswith(end):
+                got = one.recv(65536)
+                h.check(got, f"it closed the connection after {answer!r}")
+                answer += got
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        time.sleep(0.1)
+    h.fail(f"nothing listens on port {port}")
+
+
+COUNT = 400 if SHORT else 2000
+HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def strace_of_a_c_loop():
+    program = loop_program()
+    def drive():
+        print(f"  its own: {order(program, f'run tcp level {1 if SHORT else 3} 1000')}", flush=True)
+    same_as_strace("C loop", program.pid, drive)
+    program.stop()
+
+
+def strace_of_a_go_server():
+    for version, root in h.go_roots()[-1:] if SHORT else h.go_roots():
+        server = h.Program(h.build_go("http_server", version, root))
+        port = int(server.line().rpartition(":")[2])
+        same_as_strace(f"Go {version}", server.pid, lambda: requests(port, HTTP, b"hello\n", COUNT))
+        server.stop()
+
+
+def strace_of_nginx():
+    program = h.debian_program("nginx", "usr/sbin/nginx")
+    folder, port = h.scratch(), free_port()
+    (folder / "index.html").write_text("hello\n")
+    (folder / "nginx.conf").write_text(f"""
+daemon off; master_process off; user root; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; keepalive_requests 100000; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
+  fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  server {{ listen 127.0.0.1:{port}; root {folder}; }}
+}}
+""")
+    server = h.Program(program, "-c", folder / "nginx.conf", "-e", folder / "error.log")
+    wait_for(port)
+    same_as_strace("nginx", server.pid, lambda: requests(port, HTTP, b"hello\n", COUNT))
+    server.stop()
+
+
+def redis_server():
+    """The command that starts Debian's redis, installed or unpacked. Its program tells by its name what it is to be."""
+    installed = shutil.which("redis-server")
+    if installed:
+        return [installed], {}
+    program = h.debian_program("redis-tools", "usr/bin/redis-check-rdb")
+    libraries = []
+    for package in ("libjemalloc2", "liblzf1"):
+        fetched = subprocess.run([str(h.REPO / "tools/fetch-package"), package], capture_output=True, text=True)
+        libraries.append(f"{fetched.stdout.strip()}/usr/lib/x86_64-linux-gnu")
+    link = h.scratch() / "redis-server"
+    link.symlink_to(program)
+    return [str(link)], {"LD_LIBRARY_PATH": ":".join(libraries)}
+
+
+def strace_of_redis():
+    command, more = redis_server()
+    port, folder = free_port(), h.scratch()
+    server = h.Program(*command, "--port", port, "--bind", "127.0.0.1", "--save", "", "--hz", 10, "--dir", folder,
+                       env={**os.environ, **more})
+    wait_for(port)
+    same_as_strace("redis", server.pid, lambda: requests(port, b"INCR n\r\n", b"\r\n", COUNT), idle_calls=11)
+    server.stop()
+
+
 if __name__ == "__main__":
-    h.main(lag_is_the_loops_own, lag_of_a_listener, others_have_no_lag, each_call_is_counted, calls_without_end)
+    h.main(lag_is_the_loops_own, lag_of_a_listener, others_have_no_lag, each_call_is_counted, calls_without_end,
+           strace_of_a_c_loop, strace_of_a_go_server, strace_of_nginx, strace_of_redis)

@@ -27,7 +27,7 @@ std::string CallWords(int32_t syscall, uint32_t flags) {
 }
 
 // Loops that are told of in the summary.
-constexpr int kMostNotes = 4;
+constexpr int kMostNotes = 3;
 
 std::string Duration(uint64_t ns) {
   const auto value = static_cast<double>(ns);
@@ -36,25 +36,23 @@ std::string Duration(uint64_t ns) {
   return fmt::format("{:.3g} s", value / 1e9);
 }
 
-// "epoll fd 5 of redis-server (812): 9000 calls, 8812 events, 12 empty; lag p50 35 us, p99 1.2 ms,
-// max 4 ms; away for 12 ms at most"
-std::string LoopText(const NetLoop& loop) {
-  std::string text = fmt::format("{} of {}: {} calls, {} events, {} empty", loop.name, loop.process,
-                                 loop.calls, loop.events, loop.empty);
-  if (loop.lag && loop.lag->count()) {
-    text += fmt::format("; lag p50 {}, p99 {}, max {}", Duration(loop.lag->Quantile(0.5)),
-                        Duration(loop.lag->Quantile(0.99)), Duration(loop.longest_lag_ns));
-  }
-  return text + fmt::format("; away for {} at most", Duration(loop.longest_unattended_ns));
-}
-
-// What is to be said of the loops that were waited on most.
-void AddNotes(const std::vector<EventLoop>& loops, bool has_lag, Recording* recording) {
+// What is to be said of the loops that were waited on most, in lines that fit a screen. `pid_of`:
+// of a row's space.
+template <typename PidOf>
+void AddNotes(const std::vector<EventLoop>& loops, bool has_lag, const PidOf& pid_of,
+              Recording* recording) {
   int said = 0;
-  for (const EventLoop& loop : loops) {
-    if (loop.row.threads == 0) continue;  // poll() and select()
+  for (const auto& [space, stack, row] : loops) {
+    if (row.threads == 0) continue;  // poll() and select()
     if (said++ == kMostNotes) break;
-    recording->notes.push_back(LoopText(loop.row));
+    const std::string name = fmt::format("{} of {}", row.name, pid_of(space));
+    recording->notes.push_back(fmt::format("{}: {} calls, {} events, {} empty; away {}", name,
+                                           row.calls, row.events, row.empty,
+                                           Duration(row.longest_unattended_ns)));
+    if (!row.lag || row.lag->count() == 0) continue;
+    recording->notes.push_back(
+        fmt::format("{}: lag p50 {}, p99 {}, max {}", name, Duration(row.lag->Quantile(0.5)),
+                    Duration(row.lag->Quantile(0.99)), Duration(row.longest_lag_ns)));
   }
   if (said && !has_lag)
     recording->notes.push_back("this kernel does not tell how late loops are (sk_data_ready, 6.3)");
@@ -288,7 +286,8 @@ absl::Status Epoll::Fill(Recording* recording, const std::function<bool()>& inte
     event.samples.push_back(std::move(sample));
   }
   std::vector<EventLoop> found = FindLoops(base, event.samples);
-  AddNotes(found, probe_->has_lag(), recording);
+  const auto pid_of = [&](SpaceIndex space) { return PidOf(space - base); };
+  AddNotes(found, probe_->has_lag(), pid_of, recording);
   if (loops) *loops = std::move(found);
   recording->per_thread |= options_.probe.per_thread;
   recording->events.push_back(std::move(event));
@@ -353,9 +352,13 @@ std::vector<EventLoop> Epoll::FindLoops(SpaceIndex base, const std::vector<Sampl
   return rows;
 }
 
-std::string Epoll::ProcessOf(SpaceIndex index) const {
+uint32_t Epoll::PidOf(SpaceIndex index) const {
   const Space& space = processes_.spaces().at(index);
-  return fmt::format("{} ({})", space.comm, space.pid ? space.pid : space.key.tgid);
+  return space.pid ? space.pid : space.key.tgid;
+}
+
+std::string Epoll::ProcessOf(SpaceIndex index) const {
+  return fmt::format("{} ({})", processes_.spaces().at(index).comm, PidOf(index));
 }
 
 NetLoop Epoll::RowOf(const LoopId& id, const Loop& loop) const {

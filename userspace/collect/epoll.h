@@ -94,6 +94,7 @@ class Epoll {
     return loops_[{processes_.FindAndTeach(key.space), key.loop}];
   }
   const std::string& NameOf(const loop_key& key);
+  uint32_t PidOf(SpaceIndex index) const;
   std::string ProcessOf(SpaceIndex index) const;
   std::vector<EventLoop> FindLoops(SpaceIndex base, const std::vector<Sample>& samples) const;
   NetLoop RowOf(const LoopId& id, const Loop& loop) const;
