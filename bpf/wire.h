@@ -430,16 +430,6 @@ struct tcp_row_record {
 };
 WIRE_ASSERT(sizeof(struct tcp_row_record) == 376, "struct tcp_row_record");
 
-/* A stack that a process has opened a connection on for the first time. Its id is of this process alone. */
-struct tcp_stack_record {
-	__u32 kind;
-	__u32 pad;
-	struct space_key space;
-	__u64 id;
-	struct stack stack;
-};
-WIRE_ASSERT(sizeof(struct tcp_stack_record) == 32 + sizeof(struct stack), "struct tcp_stack_record");
-
 enum tcp_counter {
 	TCP_ROW_MAP_FULL = 0,  /* connections that found no room */
 	TCP_RING_FULL,         /* ended connections that found no room in the ring */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "userspace/collect/tcp.h"
 
+#include <absl/container/flat_hash_set.h>
 #include <absl/status/status.h>
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -13,7 +14,6 @@
 #include "userspace/collect/probe_targets.h"
 #include "userspace/collect/recorded_stacks.h"
 #include "userspace/process/clock.h"
-#include "userspace/process/user_stack.h"
 #include "userspace/profile/reason.h"
 
 namespace stallscope {
@@ -133,25 +133,9 @@ absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
 }
 
 void Tcp::Take(const TcpProbe::Records& records) {
-  for (const stack_record& record : records.stacks) TakeStack(record);
+  for (const stack_record& record : records.stacks) stacks_.Take(record);
   for (const tcp_row& row : records.rows) TakeRow(row);
   connections_ += records.rows.size();
-}
-
-// Judged now, while its process lives: the connection may outlive it.
-void Tcp::TakeStack(const stack_record& record) {
-  if (processes_.IsForeign(record.space)) return;
-  const SpaceIndex index = processes_.FindAndTeach(record.space);
-  Space& space = processes_.spaces().at(index);
-  const WalkedStack walked = Unpack(record.stack);
-  if (!space.live) {
-    gone_.insert(index);
-    stacks_[record.id] = UnjudgedStack(walked, index);
-    return;
-  }
-  Stack stack = JudgeUserStack(walked, *space.live, index);
-  processes_.teacher().TeachStack(stack, *space.live);
-  stacks_[record.id] = std::move(stack);
 }
 
 void Tcp::TakeRow(const tcp_row& row) {
@@ -399,16 +383,8 @@ void Tcp::BookGivenUp(Attempt attempt, bool superseded) {
 
 uint32_t Tcp::AddStack(uint64_t id, SpaceIndex base, StackIndex* index,
                        Recording* recording) const {
-  Stack stack;
-  if (const auto found = stacks_.find(id); found != stacks_.end()) {
-    stack = found->second;
-  } else if (id == STACK_MISSED) {
-    stack = MarkerStack(kBeforeAttach, StackEnd::kNone);
-  } else if (id == STACK_NONE) {
-    stack.end = StackEnd::kNone;
-  } else {
-    stack = MarkerStack("stack lost", StackEnd::kLost);
-  }
+  Stack stack =
+      id == STACK_MISSED ? MarkerStack(kBeforeAttach, StackEnd::kNone) : stacks_.Find(id);
   for (Segment& segment : stack.segments) {
     if (segment.kind != SegmentKind::kMarker) segment.space += base;
   }
@@ -478,7 +454,7 @@ void Tcp::AddLosses(Recording* recording) const {
   losses.Add("ended connections that may be in TIME_WAIT", groups_.ends_not_kept(), "", false);
   losses.Add("network namespaces not looked through", namespaces_not_read_, "", false);
   losses.Add("questions and answers missed", probe_->MissedTurns(), "", false);
-  losses.Add("process gone before it could be read", gone_.size(), "", false);
+  losses.Add("process gone before it could be read", stacks_.gone(), "", false);
   losses.Add("process events lost", processes_.events_lost(), "", false);
   Losses filtered("tcp", recording);
   filtered.Hide("--min", below_min_.count, below_min_.time_ns);

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <absl/container/flat_hash_map.h>
-#include <absl/container/flat_hash_set.h>
 #include <absl/status/statusor.h>
 
 #include <array>
@@ -27,6 +26,7 @@
 #include "userspace/collect/process_change.h"
 #include "userspace/collect/space_table.h"
 #include "userspace/collect/tcp_probe.h"
+#include "userspace/collect/told_stacks.h"
 #include "userspace/collect/walked_processes.h"
 #include "userspace/profile/recording.h"
 
@@ -96,7 +96,6 @@ class Tcp {
   std::vector<ProcessChange> TakeProcessEvents();
 
   void Take(const TcpProbe::Records& records);
-  void TakeStack(const stack_record& record);
   void TakeRow(const tcp_row& row);
   void TakeOpened(const tcp_row& row, ConnectionSums* sums);
   void TakeAccepted(const tcp_row& row, ConnectionSums* sums);
@@ -122,13 +121,12 @@ class Tcp {
   std::unique_ptr<TcpProbe> probe_;
   uint64_t start_ns_ = 0, stop_ns_ = 0;
   uint64_t connections_ = 0;
-  absl::flat_hash_map<uint64_t, Stack> stacks_;  // by the probe's id
+  ToldStacks stacks_{&processes_};
   std::map<SumKey, Sum> sums_;
   ConnectionGroups groups_;
   absl::flat_hash_map<uint64_t, std::set<std::string>> holders_;  // at the end, by row id
   std::map<uint32_t, uint32_t> namespaces_;  // network namespaces of ended connections: a pid
   uint64_t namespaces_not_read_ = 0;
-  absl::flat_hash_set<SpaceIndex> gone_;  // opened connections, and could not be read
   uint64_t peers_not_kept_ = 0;
   uint64_t ownerless_ = 0;  // in an accept queue whose listener is not known
   Hidden below_min_, above_max_;
