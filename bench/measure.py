@@ -223,6 +223,13 @@ def stallscope(pid, folder):
     return "stallscope", [STALLSCOPE, "record", "-p", pid, "-e", "offcpu", "-d", "0", "-o", folder / "bench.folded"], rb"(?m)^recording"
 
 
+def with_debugfs(*command):
+    """bpftrace looks for tracepoints in debugfs, which not every machine has mounted: in a mount namespace of its own it
+    has."""
+    mount = "mount -t debugfs none /sys/kernel/debug; mount -t tracefs none /sys/kernel/debug/tracing 2>/dev/null;"
+    return ["unshare", "--mount", "sh", "-c", f'{mount} exec "$@"', "sh", *command]
+
+
 def peers(pid):
     """Other tools that do the same job, as (name, command, ready); those that are missing are named on stdout."""
     found = []
@@ -231,10 +238,7 @@ def peers(pid):
     else:
         print("ABSENT: offcputime: not compared (apt-get install libbpf-tools)", flush=True)
     if bpftrace := find("bpftrace"):
-        # It looks for tracepoints in debugfs, which not every machine has mounted: in a mount namespace of its own it has.
-        mount = "mount -t debugfs none /sys/kernel/debug; mount -t tracefs none /sys/kernel/debug/tracing 2>/dev/null;"
-        found.append(("bpftrace, our script", ["unshare", "--mount", "sh", "-c", f'{mount} exec "$@"', "sh", bpftrace,
-                                               HERE / "offcpu_switch.bt", pid], rb"(?m)^ready"))
+        found.append(("bpftrace, our script", with_debugfs(bpftrace, HERE / "offcpu_switch.bt", pid), rb"(?m)^ready"))
     else:
         print("ABSENT: bpftrace: not compared (apt-get install bpftrace)", flush=True)
     return found
