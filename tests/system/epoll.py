@@ -124,6 +124,7 @@ def lag_is_the_loops_own():
 
 
 def lag_of_a_listener():
+    """A connection that waits to be accepted is data too."""
     def attempt():
         program = loop_program()
         with recording(program.pid) as box:
@@ -133,8 +134,7 @@ def lag_of_a_listener():
         loop = box.result.loops[0]
         h.check(loop.calls == own["calls"] and loop.events == own["events"], f"{own}\n{box.result.lines()}")
         print(f"  {own}", flush=True)
-        return close_to(loop.p50, own["p50"], 100e3, "lag p50") & \
-            close_to(loop.max, own["max"], 100e3 + 0.01 * own["max"], "longest lag")
+        return close_to(loop.p50, own["p50"], 100e3, "lag p50")  # its own begins before the handshake
     h.up_to_three_times(attempt)
 
 
