@@ -15,6 +15,7 @@ import time
 import goroutines as g
 import harness as h
 import services
+import tcp
 
 SECONDS = 4
 
@@ -89,23 +90,24 @@ def close(got, wanted, room, what):
     return ok
 
 
-def compare(profile, folded):
-    """Totals and stacks; the time of what is recorded, and of those that `convert` made of it."""
+def compare(profile, folded, types=("contentions", "delay"), main="delay", fewest=5):
+    """Totals and stacks of the main value; of what is recorded, and of what `convert` made of it."""
     rows = h.read_folded(folded)
-    h.check(len(rows) >= 5, f"only {len(rows)} folded lines")
+    h.check(len(rows) >= fewest, f"only {len(rows)} folded lines")
     raw = Raw(read("-raw", profile))
-    h.check(raw.types[:2] == ["contentions", "delay"] and raw.default == "delay", f"sample types {raw.types}, {raw.default} first")
-    total = sum(us for _, us in rows)
-    h.check(close(raw.total("delay") / 1e3, total, 0.5 * len(rows) + 1, "delay in us"), "totals differ")
-    theirs, ours = raw.by_stack("delay"), collections.Counter()
-    for frames, us in rows:
-        ours[frames_of_folded(frames)] += us
+    h.check(raw.types == list(types) and raw.default == main, f"sample types {raw.types}, {raw.default} first")
+    scale, unit = (1e3, "us") if main in ("delay", "time") else (1, "count")
+    total = sum(value for _, value in rows)
+    h.check(close(raw.total(main) / scale, total, 0.5 * len(rows) + 1 if scale > 1 else 0, f"{main} in {unit}"), "totals differ")
+    theirs, ours = raw.by_stack(main), collections.Counter()
+    for frames, value in rows:
+        ours[frames_of_folded(frames)] += value
     lines = collections.Counter(frames_of_folded(frames) for frames, _ in rows)
-    wrong = [(stack, theirs[stack] / 1e3, ours[stack]) for stack in set(theirs) | set(ours)
-             if abs(theirs[stack] / 1e3 - ours[stack]) > 0.5 * lines[stack] + 1]
+    wrong = [(stack, theirs[stack] / scale, ours[stack]) for stack in set(theirs) | set(ours)
+             if abs(theirs[stack] / scale - ours[stack]) > (0.5 * lines[stack] + 1 if scale > 1 else 0)]
     h.check(not wrong, f"{len(wrong)} stacks differ: {wrong[:5]}")
     top = read("-top", "-nodecount=0", "-nodefraction=0", "-edgefraction=0", profile)
-    h.check("Type: delay" in top and "Showing nodes accounting for" in top, f"-top says:\n{top[:500]}")
+    h.check(f"Type: {main}" in top and "Showing nodes accounting for" in top, f"-top says:\n{top[:500]}")
     traces = read("-traces", profile)
     leaves = {stack[-1] for stack in theirs if stack}
     missing = [leaf for leaf in leaves if leaf not in traces or leaf not in top]
@@ -193,6 +195,35 @@ def goroutines():
         target.stop()
 
 
+def sockets():
+    """Connections, what they send again, and event loops: one recording, a file each."""
+    need_pprof()
+    for event in ("tcp", "retrans", "epoll"):
+        g.need_event(event)
+    with tcp.Link() as link:
+        server, client = (link.start(name, h.testprog("connections")) for name in (link.server, link.client))
+        loop = h.Program(h.testprog("event_loop")).ready()
+        tcp.order(server, f"listen {tcp.PORT}")
+        folder = h.scratch()
+        recorder = h.Recorder("-p", f"{client.pid},{loop.pid}", "-e", "tcp,retrans,epoll", "-d", "0", "-o", folder / "x.pb.gz",
+                              "-o", folder / "x.folded").wait_began()
+        for path in "ab":
+            h.check(tcp.order(client, f"hold {path} {tcp.SERVER4} {tcp.PORT}")["error"] == 0, "no connection")
+        link.drop(link.server, f"tcp dport {tcp.PORT} meta length > 100 numgen inc mod 20 == 10 drop")
+        for path in "ab":
+            tcp.order(client, f"send {path} 2000000", 120)
+        tcp.order(client, "close")
+        tcp.order(loop, "calls 20")
+        time.sleep(0.2)
+        recorder.interrupt()
+        recorder.expect(0)
+        for program in (client, server, loop):
+            program.stop()
+    compare(folder / "x.tcp.pb.gz", folder / "x.tcp.folded", ("time", "count"), "time", fewest=2)
+    compare(folder / "x.retrans.pb.gz", folder / "x.retrans.folded", ("segments", "bytes"), "segments", fewest=2)
+    compare(folder / "x.epoll.pb.gz", folder / "x.epoll.folded", ("time", "count", "events", "empty"), "time")
+
+
 # ---- the browser ----
 
 def tree_of_browser(profile):
@@ -257,4 +288,4 @@ def in_the_browser():
 
 
 if __name__ == "__main__":
-    h.main(threads, labels_and_mappings, goroutines, in_the_browser)
+    h.main(threads, labels_and_mappings, goroutines, sockets, in_the_browser)
