@@ -242,15 +242,13 @@ void Tcp::TakeAccepted(const tcp_row& row, ConnectionSums* sums) {
                          : row.closed_ns ? row.closed_ns
                                          : stop_ns_;
   const uint64_t waited_ns = Since(row.established_ns, until);
-  if (queued_before) {
-    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), waited_ns);
-  } else if (row.flags & TCP_START_UNKNOWN) {
+  if (row.flags & TCP_START_UNKNOWN) {
     BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), std::nullopt);
+  } else if (queued_before || (!row.accepted_ns && !row.closed_ns)) {
+    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), waited_ns);
   } else if (row.accepted_ns) {
     if (sums) sums->accept_queue.Add(waited_ns);
     BookSetUp(KeyOf(kSetUp, row, "accept queue"), waited_ns);
-  } else if (!row.closed_ns) {
-    BookSetUp(KeyOf(kSetUp, row, Unfinished("accept queue")), waited_ns);
   } else {
     if (sums) ++sums->failures[ErrorWord(row.error)];
     BookSetUp(KeyOf(kSetUp, row, AcceptFailure(row.error)), waited_ns);
@@ -383,8 +381,7 @@ void Tcp::BookGivenUp(Attempt attempt, bool superseded) {
 
 uint32_t Tcp::AddStack(uint64_t id, SpaceIndex base, StackIndex* index,
                        Recording* recording) const {
-  Stack stack =
-      id == STACK_MISSED ? MarkerStack(kBeforeAttach, StackEnd::kNone) : stacks_.Find(id);
+  Stack stack = id == STACK_MISSED ? MarkerStack(kBeforeAttach, StackEnd::kNone) : stacks_.Find(id);
   for (Segment& segment : stack.segments) {
     if (segment.kind != SegmentKind::kMarker) segment.space += base;
   }
