@@ -7,16 +7,12 @@
 
 #include <errno.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <stdio.h>
-#include <sys/timerfd.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -24,10 +20,14 @@
 #include "symbolizer/go_image.h"
 #include "symbolizer/module.h"
 #include "userspace/cli/child.h"
+#include "userspace/cli/console.h"
+#include "userspace/cli/kernel_targets.h"
 #include "userspace/cli/outputs.h"
 #include "userspace/cli/signals.h"
 #include "userspace/cli/summary_json.h"
+#include "userspace/cli/target_watch.h"
 #include "userspace/cli/targets.h"
+#include "userspace/cli/ticker.h"
 #include "userspace/cli/version.h"
 #include "userspace/cli/words.h"
 #include "userspace/collect/cost.h"
@@ -47,48 +47,8 @@
 namespace stallscope {
 namespace {
 
-constexpr uint64_t kTickNs = 100'000'000;
 constexpr uint64_t kTicksARescan = 10;  // --cgroup: new members are looked for once a second
 constexpr double kStrictShare = 0.01;
-
-// A tick to wait for.
-class Ticker {
- public:
-  explicit Ticker(uint64_t period_ns)
-      : fd_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) {
-    itimerspec spec = {};
-    spec.it_interval.tv_nsec = spec.it_value.tv_nsec = static_cast<long>(period_ns);
-    timerfd_settime(fd_, 0, &spec, nullptr);
-  }
-  ~Ticker() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Ticker(const Ticker&) = delete;
-  Ticker& operator=(const Ticker&) = delete;
-
-  struct Woken {
-    bool tick = false, end = false;
-  };
-  // Returns at the next tick, or before it when there is something to read in `signal_fd` or
-  // `end_fd` (none when negative), or at `deadline_ns` (0: none).
-  Woken Wait(int signal_fd, int end_fd, uint64_t deadline_ns) const {
-    const uint64_t now = ClockNs(CLOCK_MONOTONIC);
-    if (deadline_ns && now >= deadline_ns) return {};
-    const uint64_t left = deadline_ns - now;
-    const timespec timeout = {static_cast<time_t>(left / 1'000'000'000),
-                              static_cast<long>(left % 1'000'000'000)};
-    pollfd fds[3] = {{fd_, POLLIN, 0}, {signal_fd, POLLIN, 0}, {end_fd, POLLIN, 0}};
-    ppoll(fds, 3, deadline_ns ? &timeout : nullptr, nullptr);
-    uint64_t ticks;
-    const bool tick = read(fd_, &ticks, sizeof(ticks)) == sizeof(ticks);
-    return {tick, fds[2].revents != 0};
-  }
-
- private:
-  int fd_;
-};
-
-std::string Seconds(uint64_t ns) { return fmt::format("{:.3g} s", static_cast<double>(ns) / 1e9); }
 
 // What an event is of, after its name.
 std::string_view MeaningOf(std::string_view event) {
@@ -101,7 +61,10 @@ std::string_view MeaningOf(std::string_view event) {
 
 class Recorder {
  public:
-  explicit Recorder(const RecordOptions& options) : options_(options) {}
+  explicit Recorder(const RecordOptions& options)
+      : options_(options),
+        console_(options.quiet, !options.json),
+        watch_(options.target, &console_) {}
 
   int Run() {
     if (const absl::Status status = Prepare(); !status.ok()) return ReportError(status);
@@ -119,7 +82,7 @@ class Recorder {
     auto targets = ResolveTargets(options_.target, getpid());
     if (!targets.ok()) return targets.status();
     targets_ = *std::move(targets);
-    for (const std::string& note : targets_.notes) Say(note);
+    for (const std::string& note : targets_.notes) console_.Say(note);
 
     const bool one = targets_.processes.size() == 1;
     std::string name =
@@ -206,28 +169,34 @@ class Recorder {
   }
 
   absl::Status Attach() {
-    for (const Target& target : targets_.processes) {
-      alive_.insert(target.pid);
-      NoteIfStill(target);
-    }
+    if (child_) watch_.BeginCommand(child_->pid());
+    watch_.Begin(targets_);
     start_ns_ = ClockNs(CLOCK_MONOTONIC);
     if (Records("goroutine")) {
       if (auto status = AttachToGoroutines(); !status.ok()) return status;
       if (goroutines_ && goroutines_->start_ns()) start_ns_ = goroutines_->start_ns();
     }
+    const bool connections = Records("tcp") || Records("retrans");
+    KernelTargets targets;
+    if (Records("offcpu") || connections || Records("epoll")) {
+      auto found = FindKernelTargets(options_.target, targets_, options_.children, &pids_);
+      if (!found.ok()) return found.status();
+      targets = *std::move(found);
+    }
     if (Records("offcpu")) {
-      if (auto status = AttachToThreads(); !status.ok()) return status;
+      if (auto status = AttachToThreads(targets); !status.ok()) return status;
       start_ns_ = offcpu_->start_mono_ns();
       if (goroutines_) goroutines_->Begin();
     }
-    if (Records("tcp") || Records("retrans")) {
-      if (auto status = AttachToConnections(); !status.ok()) return status;
+    if (connections) {
+      if (auto status = AttachToConnections(targets); !status.ok()) return status;
       if (!offcpu_ && !goroutines_) start_ns_ = tcp_->start_mono_ns();
     }
     if (Records("epoll")) {
-      if (auto status = AttachToEpoll(); !status.ok()) return status;
+      if (auto status = AttachToEpoll(targets); !status.ok()) return status;
       if (!offcpu_ && !goroutines_ && !tcp_) start_ns_ = epoll_->start_mono_ns();
     }
+    watch_.SetStart(start_ns_);
     cost_.emplace(ProgramFds());
     if (child_) {
       if (goroutines_) goroutines_->Expect(child_->pid());
@@ -239,16 +208,16 @@ class Recorder {
     }
     // A census estimates sums; it times no single wait, and looks at no thread.
     if (goroutines_ && (options_.min_ns > 0 || options_.max_ns != ~uint64_t{0}))
-      Note("--min and --max are of threads: goroutines are shown whatever they waited");
+      console_.Note("--min and --max are of threads: goroutines are shown whatever they waited");
     if (options_.exact && !goroutines_)
-      Note("--exact is of goroutines: none of these is a Go program");
+      console_.Note("--exact is of goroutines: none of these is a Go program");
     if (options_.view.peers && events_.size() == 1 && Records("offcpu"))
-      Note("--peers is of goroutines: whom threads wait for is not told");
+      console_.Note("--peers is of goroutines: whom threads wait for is not told");
     if (goroutines_ && options_.threads && !offcpu_)
-      Note("--threads is of threads: goroutines are not kept apart");
+      console_.Note("--threads is of threads: goroutines are not kept apart");
     for (const std::string& event : events_) {
-      Say(fmt::format("recording {} ({}) of {}{}{}", event, MeaningOf(event), TargetText(),
-                      why_.empty() ? "" : ", " + why_ + ",", DurationWords()));
+      console_.Say(fmt::format("recording {} ({}) of {}{}{}", event, MeaningOf(event), TargetText(),
+                               why_.empty() ? "" : ", " + why_ + ",", DurationWords()));
     }
     return absl::OkStatus();
   }
@@ -277,7 +246,7 @@ class Recorder {
       }
       absl::Status why = ExplainGoroutineFailure(status, target.comm, target.pid, "record");
       if (ExitCodeOf(why) == kExitMachine || (wanted && go_.size() == 1)) return why;
-      Note(std::string(why.message().substr(0, why.message().find('\n'))));
+      console_.Note(std::string(why.message().substr(0, why.message().find('\n'))));
       if (!wanted && !Records("offcpu")) events_.push_back("offcpu");
     }
     if (goroutines_->empty()) {
@@ -295,76 +264,36 @@ class Recorder {
     return absl::OkStatus();
   }
 
-  // The targets in the kernel programs' words.
-  struct KernelTargets {
-    target_mode mode = TARGET_SET;
-    std::vector<uint32_t> tgids;
-  };
-  absl::StatusOr<KernelTargets> FindKernelTargets() {
-    auto pids = PidNamespace::Own();
-    if (!pids.ok()) return ExplainLoadFailure(pids.status());
-    pids_ = *std::move(pids);
-    KernelTargets found;
-    for (const Target& target : targets_.processes) {
-      const auto tgid = pids_.ToKernel(target.pid);
-      if (!tgid) {
-        return TargetError(fmt::format("no process {}", target.pid),
-                           "it ended just now; find it: pgrep -a NAME");
-      }
-      found.tgids.push_back(*tgid);
-    }
-    const bool growing = options_.children || options_.target.kind == TargetSelector::Kind::kComm ||
-                         options_.target.kind == TargetSelector::Kind::kCgroup;
-    if (options_.target.kind == TargetSelector::Kind::kAll) {
-      found.mode = TARGET_ALL;
-    } else if (found.tgids.size() == 1 && !growing) {
-      found.mode = TARGET_ONE;
-    }
-    return found;
-  }
-
-  std::string WantedComm() const {
-    return options_.target.kind == TargetSelector::Kind::kComm ? options_.target.comm : "";
-  }
-
-  absl::Status AttachToThreads() {
-    auto targets = FindKernelTargets();
-    if (!targets.ok()) return targets.status();
+  absl::Status AttachToThreads(const KernelTargets& targets) {
     OffCpuOptions collector;
-    collector.ledger.mode = targets->mode;
-    collector.ledger.tgids = targets->tgids;
+    AimAt(targets, &collector.ledger);
     collector.follow_children = options_.children;
     collector.from_exec = child_ != nullptr;
-    collector.wanted_comm = WantedComm();
+    collector.wanted_comm = targets.wanted_comm;
     collector.ledger.min_ns = options_.min_ns;
     collector.ledger.max_ns = options_.max_ns;
     collector.ledger.per_thread = options_.threads;
     collector.ledger.stack_entries = options_.stacks;
-    collector.ledger.own_tgid = pids_.ToKernel(getpid()).value_or(0);
     auto offcpu = OffCpu::Start(collector, &pids_, &modules_);
     if (!offcpu.ok()) return ExplainLoadFailure(offcpu.status());
     offcpu_ = *std::move(offcpu);
 
     for (uint32_t tgid : collector.ledger.tgids) {
       const Space* space = offcpu_->Current(tgid);
-      if (space && !space->go_problem.empty()) Say(GoProblem(*space));
+      if (space && !space->go_problem.empty()) console_.Say(GoProblem(*space));
     }
     return absl::OkStatus();
   }
 
-  absl::Status AttachToConnections() {
-    auto targets = FindKernelTargets();
-    if (!targets.ok()) return targets.status();
+  absl::Status AttachToConnections(const KernelTargets& targets) {
     TcpOptions collector;
-    collector.probe.mode = targets->mode;
-    collector.probe.tgids = targets->tgids;
-    collector.probe.own_tgid = pids_.ToKernel(getpid()).value_or(0);
+    AimAt(targets, &collector.probe);
     collector.probe.stack_entries = options_.stacks;
     collector.set_up = Records("tcp");
     collector.retransmits = Records("retrans");
     collector.per_thread = options_.threads;
     collector.follow_children = options_.children;
-    collector.wanted_comm = WantedComm();
+    collector.wanted_comm = targets.wanted_comm;
     collector.min_ns = options_.min_ns;
     collector.max_ns = options_.max_ns;
     auto tcp = Tcp::Start(collector, &pids_, &modules_);
@@ -373,52 +302,42 @@ class Recorder {
     return absl::OkStatus();
   }
 
-  absl::Status AttachToEpoll() {
-    auto targets = FindKernelTargets();
-    if (!targets.ok()) return targets.status();
+  absl::Status AttachToEpoll(const KernelTargets& targets) {
     EpollOptions collector;
-    collector.probe.mode = targets->mode;
-    collector.probe.tgids = targets->tgids;
-    collector.probe.own_tgid = pids_.ToKernel(getpid()).value_or(0);
+    AimAt(targets, &collector.probe);
     collector.probe.stack_entries = options_.stacks;
     collector.probe.per_thread = options_.threads;
     collector.probe.min_ns = options_.min_ns;
     collector.probe.max_ns = options_.max_ns;
     collector.follow_children = options_.children;
-    collector.wanted_comm = WantedComm();
+    collector.wanted_comm = targets.wanted_comm;
     auto epoll = Epoll::Start(collector, &pids_, &modules_);
     if (!epoll.ok()) return ExplainLoadFailure(epoll.status());
     epoll_ = *std::move(epoll);
     return absl::OkStatus();
   }
 
+  template <typename Visit>
+  void VisitCollectors(const Visit& visit) const {
+    if (offcpu_) visit(*offcpu_);
+    if (goroutines_) visit(*goroutines_);
+    if (tcp_) visit(*tcp_);
+    if (epoll_) visit(*epoll_);
+  }
+
   std::vector<int> ProgramFds() const {
     std::vector<int> fds;
-    if (offcpu_) fds = offcpu_->ProgramFds();
-    if (goroutines_) {
-      for (const int fd : goroutines_->ProgramFds()) fds.push_back(fd);
-    }
-    if (tcp_) {
-      for (const int fd : tcp_->ProgramFds()) fds.push_back(fd);
-    }
-    if (epoll_) {
-      for (const int fd : epoll_->ProgramFds()) fds.push_back(fd);
-    }
+    VisitCollectors([&](const auto& collector) {
+      for (const int fd : collector.ProgramFds()) fds.push_back(fd);
+    });
     return fds;
   }
 
   std::vector<int> MapFds() const {
     std::vector<int> fds;
-    if (offcpu_) fds = offcpu_->MapFds();
-    if (goroutines_) {
-      for (const int fd : goroutines_->MapFds()) fds.push_back(fd);
-    }
-    if (tcp_) {
-      for (const int fd : tcp_->MapFds()) fds.push_back(fd);
-    }
-    if (epoll_) {
-      for (const int fd : epoll_->MapFds()) fds.push_back(fd);
-    }
+    VisitCollectors([&](const auto& collector) {
+      for (const int fd : collector.MapFds()) fds.push_back(fd);
+    });
     return fds;
   }
 
@@ -441,7 +360,7 @@ class Recorder {
     const Ticker ticker(kTickNs);
     const uint64_t deadline = DurationNs() ? start_ns_ + DurationNs() : 0;
     int end_fd = child_ ? child_->end_fd() : -1;
-    for (uint64_t tick = 0; signals_.Count() == 0 && !over_;) {
+    for (uint64_t tick = 0; signals_.Count() == 0 && !over_ && !watch_.over();) {
       uint64_t wake = deadline;
       if (goroutines_) wake = std::min(deadline ? deadline : ~uint64_t{0}, goroutines_->due_ns());
       const Ticker::Woken woken = ticker.Wait(signals_.fd(), end_fd, wake);
@@ -457,12 +376,11 @@ class Recorder {
       ++tick;
       cost_->Tick(now);
       if (!Drain()) break;
-      if (options_.target.kind == TargetSelector::Kind::kCgroup && tick % kTicksARescan == 0)
-        FindNewMembers();
+      if (tick % kTicksARescan == 0) AddNewMembers();
       if (child_ && child_->ExitCode()) over_ = true;
       ShowProgress(now - start_ns_);
     }
-    EndProgress();
+    console_.EndProgress();
   }
 
   bool Drain() {
@@ -483,33 +401,13 @@ class Recorder {
   }
 
   void Follow(const ProcessChange& change) {
-    const uint64_t after_ns = change.mono_ns > start_ns_ ? change.mono_ns - start_ns_ : 0;
-    if (change.kind == ProcessChange::kExec) {
-      // Several collectors may see it.
-      const size_t seen = ++execs_[{change.tgid, change.after}];
-      const int collectors =
-          (offcpu_ != nullptr) + (tcp_ != nullptr) + (epoll_ != nullptr) + goroutines_.has_value();
-      if (seen > 1 && collectors > 1) return;
-      if (child_ && !first_exec_ && change.tgid == static_cast<uint32_t>(child_->pid())) {
-        first_exec_ = true;  // the exec that starts the command
-        return;
-      }
-      if (!alive_.contains(change.tgid)) return;
-      Note(fmt::format("pid {} became another program ({} -> {}) after {}", change.tgid,
-                       Printable(change.before), Printable(change.after), Seconds(after_ns)));
-    } else if (change.kind == ProcessChange::kExit && alive_.erase(change.tgid)) {
-      Note(fmt::format("pid {} ended after {}", change.tgid, Seconds(after_ns)));
-      const bool fixed = options_.target.kind == TargetSelector::Kind::kPids ||
-                         options_.target.kind == TargetSelector::Kind::kCommand;
-      if (fixed && alive_.empty()) over_ = true;
-    }
+    size_t collectors = 0;
+    VisitCollectors([&](const auto&) { ++collectors; });
+    watch_.Follow(change, collectors);
   }
 
-  void FindNewMembers() {
-    auto now = ResolveTargets(options_.target, getpid());
-    if (!now.ok()) return;  // empty at the moment
-    for (const Target& target : now->processes) {
-      if (!alive_.insert(target.pid).second) continue;
+  void AddNewMembers() {
+    for (const Target& target : watch_.FindNewMembers()) {
       const bool wants_census =
           goroutines_ && (!options_.events.empty() || IsGoProgram(target.pid));
       const absl::Status added =
@@ -517,8 +415,8 @@ class Recorder {
       const bool in_census = added.ok();
       if (options_.exact && absl::IsResourceExhausted(added)) {
         const std::string why(added.message());
-        Note(fmt::format("{} ({}) is not recorded: {}", Printable(target.comm), target.pid,
-                         why.substr(0, why.find('\n'))));
+        console_.Note(fmt::format("{} ({}) is not recorded: {}", Printable(target.comm), target.pid,
+                                  why.substr(0, why.find('\n'))));
       }
       const auto tgid = pids_.ToKernel(target.pid);
       if (tgid && tcp_) tcp_->AddTarget(*tgid).IgnoreError();
@@ -528,26 +426,16 @@ class Recorder {
     }
   }
 
-  // Once of each process: when the recording begins, or when it ends. A command that waits to be
-  // released is none of them.
-  void NoteIfStill(const Target& target) {
-    if (child_ && !first_exec_) return;
-    std::string note = StandsStillNote(target);
-    if (!note.empty() && still_.insert(target.pid).second) Note(std::move(note));
-  }
-
   // We started the command, but it is not ours to end.
   void NoteRunningCommand() {
     if (child_ && !child_->ExitCode())
-      Note(fmt::format("the command (pid {}) still runs", child_->pid()));
+      console_.Note(fmt::format("the command (pid {}) still runs", child_->pid()));
   }
 
   int Finish() {
     const uint64_t stop_ns = ClockNs(CLOCK_MONOTONIC);
     if (goroutines_) goroutines_->Stop(stop_ns);
-    for (const Target& target : targets_.processes) {
-      if (alive_.contains(target.pid)) NoteIfStill(target);
-    }
+    watch_.End(targets_);
     if (offcpu_) FollowAll(offcpu_->Stop());
     if (tcp_) FollowAll(tcp_->Stop());
     if (epoll_) FollowAll(epoll_->Stop());
@@ -565,7 +453,8 @@ class Recorder {
     if (goroutines_) goroutines_->Fill(&recording);
     if (tcp_ && absl::IsCancelled(tcp_->Fill(&recording, interrupted))) return kExitAbandoned;
     if (epoll_ && absl::IsCancelled(epoll_->Fill(&recording, interrupted))) return kExitAbandoned;
-    recording.notes.insert(recording.notes.begin(), notes_.begin(), notes_.end());
+    const std::vector<std::string>& notes = console_.notes();
+    recording.notes.insert(recording.notes.begin(), notes.begin(), notes.end());
     cost_->SetPrograms(ProgramFds());  // of programs that came later too
     recording.cost = cost_->Measure(ClockNs(CLOCK_MONOTONIC), recording.duration_ns, MapFds(),
                                     offcpu_ ? offcpu_->ring_bytes() : 0);
@@ -631,19 +520,8 @@ class Recorder {
     return "";
   }
 
-  void Say(std::string_view line) {
-    if (options_.quiet) return;
-    EndProgress();
-    PrintLine(stderr, line);
-  }
-
-  void Note(std::string line) {
-    Say(line);
-    notes_.push_back(std::move(line));
-  }
-
   void ShowProgress(uint64_t elapsed_ns) {
-    if (options_.quiet || options_.json || !isatty(STDERR_FILENO)) return;
+    if (!console_.shows_progress()) return;
     uint64_t waits = 0, stacks = 0;
     std::string goroutines;
     if (offcpu_) waits += offcpu_->waits(), stacks += offcpu_->stacks();
@@ -653,23 +531,15 @@ class Recorder {
       waits += goroutines_->waits(), stacks += goroutines_->stacks();
       goroutines = fmt::format("  {} goroutines", goroutines_->goroutines());
     }
-    fputs(fmt::format("\r\x1b[K{:.1f} s{}{}  {} waits  {} stacks",
-                      static_cast<double>(elapsed_ns) / 1e9,
-                      DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "",
-                      goroutines, waits, stacks)
-              .c_str(),
-          stderr);
-    fflush(stderr);
-    in_progress_ = true;
-  }
-
-  void EndProgress() {
-    if (!in_progress_) return;
-    fputs("\r\x1b[K", stderr);
-    in_progress_ = false;
+    console_.ShowProgress(
+        fmt::format("{:.1f} s{}{}  {} waits  {} stacks", static_cast<double>(elapsed_ns) / 1e9,
+                    DurationNs() ? fmt::format(" of {}", DurationText(DurationNs())) : "",
+                    goroutines, waits, stacks));
   }
 
   const RecordOptions& options_;
+  Console console_;
+  TargetWatch watch_;
   std::unique_ptr<Child> child_;
   Signals signals_;
   Targets targets_;
@@ -685,15 +555,9 @@ class Recorder {
   std::unique_ptr<Tcp> tcp_;              // null: no connections are
   std::unique_ptr<Epoll> epoll_;          // null: no calls that wait for events are
   uint64_t start_ns_ = 0;
-  std::map<std::pair<uint32_t, std::string>, size_t> execs_;  // how often each was told
   std::optional<CostMeter> cost_;
-  std::set<uint32_t> still_;  // targets of which it was noted that nothing in them can run
-  std::set<uint32_t> alive_;  // targets that were named at the start, in our own pid namespace
-  std::vector<std::string> notes_;
   absl::Status failure_;
-  bool over_ = false;        // every target has ended
-  bool first_exec_ = false;  // the command has started
-  bool in_progress_ = false;
+  bool over_ = false;  // the command has ended
 };
 
 }  // namespace
