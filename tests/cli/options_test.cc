@@ -225,6 +225,24 @@ TEST(Options, Convert) {
             "unexpected word 'in2.raw'");
 }
 
+TEST(Options, Net) {
+  const auto one = ParseCommandLine({"net", "-p", "7,8", "-d", "2m", "--json"});
+  ASSERT_TRUE(one.ok());
+  const auto& options = std::get<NetOptions>(*one);
+  EXPECT_THAT(options.target.pids, ElementsAre(7, 8));
+  EXPECT_EQ(options.duration_ns, 120'000'000'000u);
+  EXPECT_TRUE(options.json);
+  const auto all = ParseCommandLine({"net", "-a"});
+  ASSERT_TRUE(all.ok());
+  EXPECT_EQ(std::get<NetOptions>(*all).target.kind, TargetSelector::Kind::kAll);
+  EXPECT_EQ(std::get<NetOptions>(*all).duration_ns, 10'000'000'000u);
+  EXPECT_EQ(Refusal({"net"})[0], "net of what? No target is given");
+  EXPECT_EQ(Refusal({"net", "-a", "-p", "7"})[0], "-p and -a exclude each other");
+  EXPECT_EQ(Refusal({"net", "-p", "7", "-d", "10x"})[0],
+            "-d: '10x' is not a duration: did you mean '10s'?");
+  EXPECT_THAT(Refusal({"net", "-p", "7", "--jsno"})[0], HasSubstr("did you mean '--json'?"));
+}
+
 TEST(Options, DoctorAndList) {
   const auto doctor = ParseCommandLine({"doctor", "-p", "7", "--json"});
   ASSERT_TRUE(doctor.ok());
@@ -238,7 +256,7 @@ TEST(Options, DoctorAndList) {
 
 // Every option that a help text names is known to that command.
 TEST(Options, HelpIsTrue) {
-  for (const std::string command : {"record", "convert", "diff", "doctor", "list"}) {
+  for (const std::string command : {"record", "net", "convert", "diff", "doctor", "list"}) {
     const auto help = ParseCommandLine({command, "--help"});
     ASSERT_TRUE(help.ok()) << command;
     EXPECT_EQ(std::get<HelpRequest>(*help).text, HelpText(command));

@@ -43,6 +43,26 @@ TEST(PrintableName, ReplacesWhatIsNotUtf8) {
   EXPECT_EQ(PrintableName("\xf4\x90\x80\x80"), r + r + r + r) << "above U+10FFFF";
 }
 
+TEST(CutMiddle, KeepsWhatFits) {
+  EXPECT_EQ(CutMiddle("main.run", 8), "main.run");
+  EXPECT_EQ(CutMiddle("\xc3\xa9t\xc3\xa9", 3), "\xc3\xa9t\xc3\xa9");
+  EXPECT_EQ(CutMiddle("", 0), "");
+}
+
+TEST(CutMiddle, KeepsTheEnds) {
+  EXPECT_EQ(CutMiddle("abcdefghijkl", 7), "ab\xe2\x80\xa6ijkl");
+  EXPECT_EQ(CutMiddle("abcdefghijkl", 1), "a");
+  EXPECT_EQ(CutMiddle("a\xc3\xa9"
+                      "cdefghijk\xc3\xa9",
+                      7),
+            "a\xc3\xa9\xe2\x80\xa6ijk\xc3\xa9");
+  // Behind the last '/' is what tells most.
+  EXPECT_EQ(CutMiddle("github.com/acme/shop/internal/orders.(*Client).Fetch", 34),
+            "github.com\xe2\x80\xa6/orders.(*Client).Fetch");
+  EXPECT_EQ(CutMiddle("github.com/acme/orders.(*Client).FetchAllOfThem", 34),
+            "gi\xe2\x80\xa6orders.(*Client).FetchAllOfThem");
+}
+
 TEST(EscapeHtml, LeavesNoMarkup) {
   EXPECT_EQ(EscapeHtml("<a href='x' title=\"y\">&amp;"),
             "&lt;a href=&#39;x&#39; title=&quot;y&quot;&gt;&amp;amp;");

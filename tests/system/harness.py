@@ -140,11 +140,11 @@ def _clean_up():
 
 
 class Recorder:
-    """One run of `stallscope record`. Its stderr is kept whole; `began` is set by the line that starts with
+    """One run of `stallscope record`, or of another `verb`. Its stderr is kept whole; `began` is set by the line that starts with
     `recording`."""
 
-    def __init__(self, *arguments, wrap=(), env=None, cwd=None, executable=None):
-        command = [*wrap, executable or STALLSCOPE, "record", *arguments]
+    def __init__(self, *arguments, wrap=(), env=None, cwd=None, executable=None, verb="record"):
+        command = [*wrap, executable or STALLSCOPE, verb, *arguments]
         self.command = [str(word) for word in command]
         self.stderr_text = ""
         self.began = threading.Event()

@@ -15,6 +15,7 @@
 #include "userspace/cli/doctor.h"
 #include "userspace/cli/dump.h"
 #include "userspace/cli/list.h"
+#include "userspace/cli/net.h"
 #include "userspace/cli/options.h"
 #include "userspace/cli/record.h"
 #include "userspace/cli/top.h"
@@ -30,6 +31,7 @@ struct Run {
   int operator()(const RecordOptions& options) const { return RunRecord(options); }
   int operator()(const ConvertOptions& options) const { return RunConvert(options); }
   int operator()(const TopOptions& options) const { return RunTop(options); }
+  int operator()(const NetOptions& options) const { return RunNet(options); }
   int operator()(const DumpOptions& options) const { return RunDump(options); }
   int operator()(const DiffOptions& options) const { return RunDiff(options); }
   int operator()(const DoctorOptions& options) const { return RunDoctor(options); }

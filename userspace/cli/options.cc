@@ -21,8 +21,8 @@ namespace stallscope {
 namespace {
 
 const std::vector<std::string>& CommandNames() {
-  static const std::vector<std::string> names = {"record", "dump", "top",   "convert",
-                                                 "diff",   "list", "doctor"};
+  static const std::vector<std::string> names = {"record",  "dump", "top",  "net",
+                                                 "convert", "diff", "list", "doctor"};
   return names;
 }
 
@@ -346,15 +346,19 @@ struct TargetWords {
 
 constexpr std::string_view kTargetRemedy =
     "name one: -p PID, --comm NAME, --cgroup PATH, -a (everything), or -- CMD ARGS...";
+constexpr std::string_view kNetTargetRemedy = "name one: -p PID, --cgroup PATH, or -a (everything)";
 
-absl::StatusOr<TargetSelector> TargetOf(const CLI::App& app, const TargetWords& words,
-                                        const std::optional<std::vector<std::string>>& command) {
+// `names`: the options of the command that name targets.
+absl::StatusOr<TargetSelector> TargetOf(const CLI::App& app, const std::vector<std::string>& names,
+                                        const TargetWords& words,
+                                        const std::optional<std::vector<std::string>>& command,
+                                        const absl::Status& none) {
   std::vector<std::string> given;
-  for (const char* name : {"-p", "--comm", "--cgroup", "-a"}) {
+  for (const std::string& name : names) {
     if (app.count(name) > 0) given.push_back(name);
   }
   if (command) given.push_back("--");
-  if (given.empty()) return UsageError("record what? No target is given", kTargetRemedy);
+  if (given.empty()) return none;
   if (given.size() > 1) {
     return UsageError(fmt::format("{} exclude each other", Joined(given, " and ")),
                       "one recording has one kind of target");
@@ -441,7 +445,8 @@ absl::StatusOr<Command> ParseRecord(std::vector<std::string> words) {
   if (auto status = Split(app, "record", words); !status.ok()) return status;
   if (help) return HelpRequest{HelpText("record")};
 
-  auto selector = TargetOf(app, target, command);
+  auto selector = TargetOf(app, {"-p", "--comm", "--cgroup", "-a"}, target, command,
+                           UsageError("record what? No target is given", kTargetRemedy));
   if (!selector.ok()) return selector.status();
   options.target = *std::move(selector);
 
@@ -632,6 +637,35 @@ absl::StatusOr<Command> ParseTop(const std::vector<std::string>& words) {
   return options;
 }
 
+absl::StatusOr<Command> ParseNet(const std::vector<std::string>& words) {
+  NetOptions options;
+  TargetWords target;
+  std::string duration, stacks;
+  bool help = false;
+  CLI::App app;
+  app.set_help_flag();
+  AddFlag(app, "-h,--help", help);
+  AddRepeatable(app, "-p,--pid", target.pids);
+  AddSingle(app, "--cgroup", target.cgroup);
+  AddFlag(app, "-a,--all", target.all);
+  AddSingle(app, "-d,--duration", duration);
+  AddSingle(app, "--stacks", stacks);
+  AddFlag(app, "-q,--quiet", options.quiet);
+  AddFlag(app, "-v,--verbose", options.verbose);
+  AddFlag(app, "--json", options.json);
+  if (auto status = Split(app, "net", words); !status.ok()) return status;
+  if (help) return HelpRequest{HelpText("net")};
+  auto selector = TargetOf(app, {"-p", "--cgroup", "-a"}, target, std::nullopt,
+                           UsageError("net of what? No target is given", kNetTargetRemedy));
+  if (!selector.ok()) return selector.status();
+  options.target = *std::move(selector);
+  if (auto status = TakeDuration(app, "-d", duration, options.duration_ns); !status.ok())
+    return status;
+  if (auto status = TakeOption(app, "--stacks", stacks, StacksOf, options.stacks); !status.ok())
+    return status;
+  return options;
+}
+
 // doctor and list take the same words.
 template <typename Options>
 absl::StatusOr<Command> ParseLook(const std::string& command,
@@ -661,6 +695,7 @@ usage:
   stallscope record  -p PID                watch a process for 30 s, write a flame graph of its waits
   stallscope dump    -p PID                every goroutine (or thread) now: its wait and its stack
   stallscope top     -p PID                where goroutines wait, live
+  stallscope net     -p PID                TCP connections by peer and code path: latency, failures, loss, reuse
   stallscope convert IN.raw -o OUT.html    a capture to any output format
   stallscope diff    BEFORE.raw AFTER.raw  what got longer, what got shorter, what there is more of
   stallscope doctor  [-p PID]              what this machine lacks, what that costs, how to mend it
@@ -760,6 +795,31 @@ example:
   sudo stallscope top -p $(pidof etcd)
 )";
 
+constexpr std::string_view kNetHelp =
+    R"(stallscope net: TCP connections by peer and by the code path that opened them, and what stands out
+
+usage: stallscope net (-p PID[,PID...] | --cgroup PATH | -a) [options]
+
+  -p PID[,PID...]      these processes
+  --cgroup PATH        every process of a cgroup and those below it
+  -a                   everything, by process: cheap, without stacks
+  -d DURATION          30, 30s, 2m, 1h, 500ms; default 10s; 0 is until Ctrl-C
+  --stacks N           distinct stacks that the kernel side holds at a time (default 16384, about 1 KiB each)
+  --json               one JSON object on stdout, every row
+  -q, -v               say less; say more
+
+A row is a role (opened, accepted), a peer and a path: how many connections, how many failed and why, how long they
+took to connect, or waited to be accepted (p50, p99, the longest; within 1.6 %), how long first bytes took, segments
+sent again and their share, turns of a connection, who closed it first. n/a: not measured here; -: there was none.
+Below: event loops (not with -a), and findings, in plain words, when a rule fires.
+
+exit codes: 0 done, 1 the run failed, 2 usage, 3 this machine lacks something, 4 the process is gone or does not fit
+
+examples:
+  sudo stallscope net -p $(pidof nginx | tr ' ' ,)
+  sudo stallscope net -a -d 30s --json
+)";
+
 constexpr std::string_view kConvertHelp =
     R"(stallscope convert: a capture to any output format, without root and without the target
 
@@ -827,6 +887,7 @@ std::string HelpText(std::string_view command) {
   if (command == "diff") return std::string(kDiffHelp);
   if (command == "dump") return std::string(kDumpHelp);
   if (command == "top") return std::string(kTopHelp);
+  if (command == "net") return std::string(kNetHelp);
   if (command == "doctor") return std::string(kDoctorHelp);
   if (command == "list") return std::string(kListHelp);
   return std::string(kProgramHelp);
@@ -844,6 +905,7 @@ absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& argumen
   if (first == "diff") return ParseDiff(rest);
   if (first == "dump") return ParseDump(rest);
   if (first == "top") return ParseTop(rest);
+  if (first == "net") return ParseNet(rest);
   if (first == "doctor") return ParseLook<DoctorOptions>("doctor", rest);
   if (first == "list") return ParseLook<ListOptions>("list", rest);
   if (first == "--help" || first == "-h") return HelpRequest{HelpText("")};

@@ -84,6 +84,15 @@ struct TopOptions {
   bool idle = false;         // also what is idle by design
 };
 
+struct NetOptions {
+  TargetSelector target;                  // pids, a cgroup or all
+  uint64_t duration_ns = 10'000'000'000;  // 0: until Ctrl-C
+  uint32_t stacks = kDefaultStacks;
+  bool quiet = false;
+  bool verbose = false;
+  bool json = false;
+};
+
 struct DoctorOptions {
   std::optional<uint32_t> pid;
   bool json = false;
@@ -99,8 +108,8 @@ struct HelpRequest {
   std::string text;  // for stdout
 };
 
-using Command = std::variant<RecordOptions, ConvertOptions, DumpOptions, TopOptions, DiffOptions,
-                             DoctorOptions, ListOptions, VersionRequest, HelpRequest>;
+using Command = std::variant<RecordOptions, ConvertOptions, DumpOptions, TopOptions, NetOptions,
+                             DiffOptions, DoctorOptions, ListOptions, VersionRequest, HelpRequest>;
 
 // `arguments` without the program's name. Fails with a UsageError.
 absl::StatusOr<Command> ParseCommandLine(const std::vector<std::string>& arguments);

@@ -47,7 +47,6 @@
 namespace stallscope {
 namespace {
 
-constexpr uint64_t kTicksARescan = 10;  // --cgroup: new members are looked for once a second
 constexpr double kStrictShare = 0.01;
 
 // What an event is of, after its name.

@@ -7,6 +7,8 @@ namespace stallscope {
 
 // The beat of a loop that drains: ten times a second.
 inline constexpr uint64_t kTickNs = 100'000'000;
+// --cgroup: new members are looked for once a second.
+inline constexpr uint64_t kTicksARescan = 10;
 
 // A tick to wait for.
 class Ticker {

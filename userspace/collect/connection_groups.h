@@ -19,15 +19,6 @@
 
 namespace stallscope {
 
-// Connections of one role, program, code path and peer, summed. A listener is one too.
-struct ConnectionGroup {
-  ConnectionRole role = ConnectionRole::kUnknown;
-  SpaceIndex space = 0;  // of the Recording that was filled with it
-  uint32_t stack = 0;    // in its `stacks`: who opened, accepted, or called listen
-  std::string peer;      // "10.0.0.5:443"; accepted: the remote address; listener: ":8080"
-  ConnectionSums sums;
-};
-
 // What the rows do not say about themselves.
 struct RowFacts {
   uint64_t tick_ns = 0;           // of a jiffy

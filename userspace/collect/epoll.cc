@@ -287,8 +287,11 @@ absl::Status Epoll::Fill(Recording* recording, const std::function<bool()>& inte
   }
   std::vector<EventLoop> found = FindLoops(base, event.samples);
   const auto pid_of = [&](SpaceIndex space) { return PidOf(space - base); };
-  AddNotes(found, probe_->has_lag(), pid_of, recording);
-  if (loops) *loops = std::move(found);
+  if (loops) {
+    *loops = std::move(found);
+  } else {
+    AddNotes(found, probe_->has_lag(), pid_of, recording);
+  }
   recording->per_thread |= options_.probe.per_thread;
   recording->events.push_back(std::move(event));
   AddLosses(recording);

@@ -34,13 +34,6 @@ struct EpollOptions {
   std::string wanted_comm;  // --comm: processes that take this name later are targets too
 };
 
-// A loop without its path, which is not named yet.
-struct EventLoop {
-  SpaceIndex space = 0;           // of the Recording that was filled with it
-  std::optional<uint32_t> stack;  // in its `stacks`: the one that waits most
-  NetLoop row;
-};
-
 class Epoll {
  public:
   // Loads, attaches and starts recording. `pids` and `modules` outlive the collector.
@@ -54,7 +47,8 @@ class Epoll {
   absl::StatusOr<std::vector<ProcessChange>> Stop();
   // Adds the event, its stacks, spaces, names and losses. `interrupted` is asked now and then; when
   // it says true, the call returns early with Cancelled. `loops`: gets the loops and the poll() and
-  // select() calls of each stack, those first that waited longest.
+  // select() calls of each stack, those first that waited longest; without it the longest waiting
+  // ones are notes.
   absl::Status Fill(Recording* recording, const std::function<bool()>& interrupted,
                     std::vector<EventLoop>* loops = nullptr) const;
 

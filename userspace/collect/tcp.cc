@@ -114,9 +114,13 @@ absl::StatusOr<std::vector<ProcessChange>> Tcp::Stop() {
   TcpProbe::Records rest = probe_->Drain();
   absl::flat_hash_set<uint64_t> seen;
   for (const tcp_row& row : *alive) seen.insert(row.id);
-  rest.rows.erase(std::remove_if(rest.rows.begin(), rest.rows.end(),
-                                 [&](const tcp_row& row) { return seen.contains(row.id); }),
-                  rest.rows.end());
+  // What began after the end was seen by some of the programs alone: they are detached one by one.
+  const auto is_late = [&](const tcp_row& row) { return row.open_ns >= stop_ns_; };
+  alive->erase(std::remove_if(alive->begin(), alive->end(), is_late), alive->end());
+  rest.rows.erase(
+      std::remove_if(rest.rows.begin(), rest.rows.end(),
+                     [&](const tcp_row& row) { return seen.contains(row.id) || is_late(row); }),
+      rest.rows.end());
   for (ProcessChange& change : TakeProcessEvents()) changes.push_back(std::move(change));
   processes_.Detach();
   Take(rest);

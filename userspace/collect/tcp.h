@@ -65,6 +65,7 @@ class Tcp {
   uint64_t start_mono_ns() const { return start_ns_; }
   uint64_t connections() const { return connections_; }  // that have ended so far
   size_t stacks() const { return stacks_.size(); }
+  std::string mechanism() const { return probe_->mechanism(); }
   std::vector<int> ProgramFds() const;
   std::vector<int> MapFds() const;
 

@@ -95,19 +95,6 @@ void AppendEvent(const std::vector<std::string>& frame_texts, const EventProfile
   out += "]}";
 }
 
-Object Losses(const Profile& profile) {
-  Object losses = Object::array();
-  for (const Loss& loss : profile.losses) {
-    losses.push_back(Object{{"event", loss.event},
-                            {"name", loss.name},
-                            {"count", loss.count},
-                            {"time_ns", OrNull(loss.time_ns)},
-                            {"dropped", loss.dropped},
-                            {"remedy", loss.remedy}});
-  }
-  return losses;
-}
-
 Object HiddenTimes(const Profile& profile) {
   Object out = Object::array();
   for (const Hidden& hidden : profile.hidden) {
@@ -175,21 +162,35 @@ Object CensusObject(const ProfileCensus& of) {
                 {"reasons", std::move(reasons)}};
 }
 
-Object Notes(const Profile& profile) {
+}  // namespace
+
+nlohmann::ordered_json JsonLosses(const Profile& profile) {
+  Object losses = Object::array();
+  for (const Loss& loss : profile.losses) {
+    losses.push_back(Object{{"event", loss.event},
+                            {"name", loss.name},
+                            {"count", loss.count},
+                            {"time_ns", OrNull(loss.time_ns)},
+                            {"dropped", loss.dropped},
+                            {"remedy", loss.remedy}});
+  }
+  return losses;
+}
+
+nlohmann::ordered_json JsonNotes(const Profile& profile) {
   Object out = Object::array();
   for (const std::string& note : profile.notes) out.push_back(ClipName(note));
   return out;
 }
 
-Object CostObject(const Cost& cost) {
+nlohmann::ordered_json JsonCost(const Profile& profile) {
+  const Cost& cost = profile.cost;
   return Object{{"own_cpu_ns", cost.own_cpu_ns},
                 {"kernel_ns", OrNull(cost.kernel_ns)},
                 {"kernel_runs", cost.kernel_runs},
                 {"map_bytes", cost.map_bytes},
                 {"rss_bytes", cost.rss_bytes}};
 }
-
-}  // namespace
 
 std::string JsonFrame(const ProfileFrame& frame) {
   Object object;
@@ -241,15 +242,15 @@ std::string Json(const Profile& profile) {
     first = false;
     AppendEvent(frame_texts, event, out);
   }
-  out += "},\n\"losses\":" + Dump(Losses(profile));
+  out += "},\n\"losses\":" + Dump(JsonLosses(profile));
   out += ",\n\"hidden\":" + Dump(HiddenTimes(profile));
   out += ",\n\"totals\":" + Dump(Totals(profile));
   out += ",\n\"hung\":[";
   AppendHung(frame_texts, profile, out);
   out += "],\n\"censuses\":" + Dump(JsonCensuses(profile));
   out += ",\n\"runtime\":" + Dump(JsonHistograms(profile));
-  out += ",\n\"notes\":" + Dump(Notes(profile));
-  out += ",\n\"cost\":" + Dump(CostObject(profile.cost)) + "}\n";
+  out += ",\n\"notes\":" + Dump(JsonNotes(profile));
+  out += ",\n\"cost\":" + Dump(JsonCost(profile)) + "}\n";
   return out;
 }
 

@@ -15,4 +15,9 @@ std::string JsonFrame(const ProfileFrame& frame);
 nlohmann::ordered_json JsonCensuses(const Profile& profile);
 nlohmann::ordered_json JsonHistograms(const Profile& profile);
 
+// Its losses and notes, each an array, and its cost, an object.
+nlohmann::ordered_json JsonLosses(const Profile& profile);
+nlohmann::ordered_json JsonNotes(const Profile& profile);
+nlohmann::ordered_json JsonCost(const Profile& profile);
+
 }  // namespace stallscope

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <vector>
 
 namespace stallscope {
 namespace {
@@ -88,6 +90,28 @@ std::string PrintableName(std::string_view name) {
     rest.remove_prefix(c.size);
   }
   return out;
+}
+
+std::string CutMiddle(std::string_view name, size_t width) {
+  const std::string shown = PrintableName(name);
+  std::vector<size_t> starts;  // of each character, and the end
+  for (size_t i = 0; i < shown.size(); ++i) {
+    if (!IsContinuation(shown[i])) starts.push_back(i);
+  }
+  const size_t size = starts.size();
+  if (size <= width) return shown;
+  if (width < 2) return shown.substr(0, width ? starts[1] : 0);
+  starts.push_back(shown.size());
+  const size_t room = width - 1;
+  const size_t slash = shown.rfind('/');
+  const size_t behind =
+      slash == std::string::npos
+          ? 0
+          : starts.end() - std::upper_bound(starts.begin(), starts.end(), slash) - 1;
+  const size_t tail =
+      std::min(std::max(behind + 1, room * 2 / 3), room - std::min<size_t>(room, 2));
+  return shown.substr(0, starts[room - tail]) + std::string(kEllipsis) +
+         shown.substr(starts[size - tail]);
 }
 
 std::string EscapeHtml(std::string_view text) {

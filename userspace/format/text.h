@@ -23,6 +23,10 @@ std::string ClipName(std::string_view name);
 // '?'; each byte that is not part of valid UTF-8 becomes U+FFFD.
 std::string PrintableName(std::string_view name);
 
+// `name` as PrintableName gives it, in at most `width` characters: what is cut out of its middle is
+// U+2026 there, and behind its last '/' as much is kept as fits.
+std::string CutMiddle(std::string_view name, size_t width);
+
 // `text` for HTML, between tags or in a quoted attribute.
 std::string EscapeHtml(std::string_view text);
 

@@ -8,9 +8,11 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "userspace/net/histogram.h"
+#include "userspace/profile/recording.h"
 
 namespace stallscope {
 
@@ -47,12 +49,24 @@ struct ConnectionSums {
   std::map<std::string, uint64_t> holders;    // "name (pid)" where it is not the opener
 };
 
+// Connections of one role, program, code path and peer, summed. A listener is one too.
+struct ConnectionGroup {
+  ConnectionRole role = ConnectionRole::kUnknown;
+  SpaceIndex space = 0;  // of the Recording that was filled with it
+  uint32_t stack = 0;    // in its `stacks`: who opened, accepted, or called listen
+  std::string peer;      // "10.0.0.5:443"; accepted: the remote address; listener: ":8080"
+  ConnectionSums sums;
+};
+
+// Groups of one role, process, path and peer by name.
 struct NetPeer {
   std::string peer;  // "10.0.0.5:443"; accepted: the remote address; listener: ":8080"
   ConnectionRole role = ConnectionRole::kUnknown;
   std::string process;  // "nginx (812)"
-  std::string path;     // the site that opened it: "main.fetchOrder"; empty: none was recorded
-  std::vector<std::string> frames;  // the whole of it, root first
+  // The site that opened it: "main.fetchOrder"; "[opened before attach]"; empty where its stack has
+  // no name. Without stacks the process.
+  std::string path;
+  std::vector<std::string> frames;  // the whole stack, root first: of the part that weighs most
   ConnectionSums sums;
 };
 
@@ -76,5 +90,37 @@ struct NetLoop {
   uint64_t longest_lag_ns = 0;
   uint64_t without_lag = 0;  // events of timers, pipes, eventfds; of room to send; handed out again
 };
+
+// A loop without its process and path, which are not named yet.
+struct EventLoop {
+  SpaceIndex space = 0;           // of the Recording that was filled with it
+  std::optional<uint32_t> stack;  // in its `stacks`: the one that waits most
+  NetLoop row;
+};
+
+// What a rule says of connections or of a loop, in plain words.
+struct NetFinding {
+  std::string rule;     // "not reused"
+  std::string process;  // whose: "api (4242)"
+  std::string peer;     // "10.0.0.5:443"; "3 peers" where it is said of several; empty: of a loop
+  std::string path;
+  std::string text;  // a sentence that names them all
+};
+
+struct NetTable {
+  std::vector<NetPeer> peers;  // what weighs most first
+  // Absent: event loops were not measured.
+  std::optional<std::vector<NetLoop>> loops;
+  bool with_stacks = true;  // else `path` is the process
+};
+
+// Adds all of `from`.
+void MergeSums(const ConnectionSums& from, ConnectionSums* into);
+
+// Connections that were tried and neither came about nor failed while it was looked.
+uint64_t InFlight(const ConnectionSums& sums);
+uint64_t Failed(const ConnectionSums& sums);
+
+std::string_view RoleName(ConnectionRole role);
 
 }  // namespace stallscope

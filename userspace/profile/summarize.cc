@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "userspace/profile/reason.h"
+#include "userspace/profile/show.h"
 #include "userspace/profile/site.h"
 
 namespace stallscope {
@@ -209,45 +210,11 @@ uint64_t GoSchedulerTime(const EventProfile& event) {
 
 // --- Text.
 
-std::string ShowDuration(uint64_t ns) {
-  if (ns >= 999'950'000) return fmt::format("{:.2f} s", ns / 1e9);
-  if (ns >= 999'950) return fmt::format("{:.1f} ms", ns / 1e6);
-  if (ns >= 1000) return fmt::format("{:.1f} us", ns / 1e3);
-  return fmt::format("{} ns", ns);
-}
-
-std::string ShowBytes(uint64_t bytes) {
-  if (bytes >= 1 << 20) return fmt::format("{:.1f} MB", bytes / 1048576.0);
-  return fmt::format("{} kB", (bytes + 1023) / 1024);
-}
-
-std::string ShowCount(uint64_t count) {
-  std::string digits = fmt::format("{}", count);
-  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, 1, ',');
-  return digits;
-}
-
-std::string ShowShare(double share) {
-  if (share > 0 && share < 0.001) return "<0.1%";
-  return fmt::format("{:.1f}%", share * 100);
-}
-
 std::string ShowValue(uint64_t value, std::string_view unit) {
   if (unit == "ns") return ShowDuration(value);
   if (unit == "bytes") return ShowBytes(value);
   if (unit.empty() || unit == "count") return ShowCount(value);
   return fmt::format("{} {}", ShowCount(value), unit);
-}
-
-// A terminal gets only what cannot steer it: anything but printable ASCII is '?'.
-std::string Printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const uint8_t byte = static_cast<uint8_t>(c);
-    if ((byte & 0xc0) == 0x80) continue;  // the rest of a character that is already '?'
-    out.push_back(byte >= 0x20 && byte < 0x7f ? c : '?');
-  }
-  return out;
 }
 
 // For the user's own words, which may be in any language.
@@ -269,18 +236,6 @@ std::vector<std::string> Parts(std::string_view list) {
     if (end == std::string_view::npos) return parts;
     list.remove_prefix(end + kComma.size());
   }
-}
-
-// Printable, at most `width` characters; what is cut out of its middle leaves "..": the ends of a
-// name tell most.
-std::string Shorten(std::string_view text, size_t width) {
-  std::string out = Printable(text);
-  if (out.size() <= width) return out;
-  if (width < 8) return out.substr(0, width);
-  const size_t tail = (width - 2) * 2 / 3;
-  const size_t head = width - 2 - tail;
-  out.replace(head, out.size() - head - tail, "..");
-  return out;
 }
 
 std::string_view EndWord(StackEnd end) {
@@ -305,19 +260,10 @@ std::string_view EndWord(StackEnd end) {
   return "unknown";
 }
 
-// "1 wait", "2 waits".
-std::string Counted(uint64_t count, std::string_view thing) {
-  return fmt::format("{} {}{}", ShowCount(count), thing, count == 1 ? "" : "s");
-}
-
-std::string Counted(uint64_t count, std::string_view one, std::string_view several) {
-  return fmt::format("{} {}", ShowCount(count), count == 1 ? one : several);
-}
-
 // "etcd (pid 4242)" for "-p 4242 (etcd)"; other targets as the command line names them.
 std::string ShowTarget(std::string_view target) {
   if (target == "-a") return "every process";
-  std::string whole = Printable(target);
+  std::string whole = Shorten(target);
   std::string_view rest = whole;
   if (rest.substr(0, 3) != "-p " || rest.back() != ')') return whole;
   rest.remove_prefix(3);
@@ -393,7 +339,7 @@ class Screen {
 
 // What the sums of an event are counted in.
 std::string_view SampleOf(std::string_view event) {
-  if (event == "tcp") return "connection";
+  if (event == "tcp" || event == "net") return "connection";
   if (event == "epoll") return "call";
   return event == "retrans" ? "path" : "wait";
 }
@@ -541,11 +487,11 @@ double LossShare(const Loss& loss, const Summary& summary) {
 std::string_view NounOf(std::string_view event) {
   if (event == "offcpu") return "switches";
   if (event == "epoll") return "calls";
-  return event == "tcp" || event == "retrans" ? "connections" : event;
+  return event == "tcp" || event == "retrans" || event == "net" ? "connections" : event;
 }
 
 void PrintLoss(const Loss& loss, double share, Screen& screen) {
-  std::string what = fmt::format("{}", Counted(loss.count, "wait"));
+  std::string what = Counted(loss.count, loss.event == "net" ? "connection" : "wait");
   if (loss.time_ns) what += fmt::format(", {}", ShowDuration(*loss.time_ns));
   if (!loss.remedy.empty()) what += fmt::format("; try {}", loss.remedy);
   if (share < kWarnShare) {
@@ -645,7 +591,7 @@ void PrintHeaviest(const Summary& summary, Screen& screen) {
     // figures before it nothing may be cut.
     constexpr size_t kLeastForSite = 16;
     const size_t taken = text.size() + part.size() + 2;
-    if (taken + std::min(kLeastForSite, Printable(site).size()) <= screen.room()) {
+    if (taken + std::min(kLeastForSite, Shorten(site).size()) <= screen.room()) {
       screen.WholeLine("heaviest",
                        fmt::format("{}  {}{}", text, Shorten(site, screen.room() - taken), part));
     } else {
@@ -820,6 +766,19 @@ std::string FormatSummary(const Profile& profile, const SummaryOptions& options)
   if (!options.files.empty() || !options.next.empty()) screen.Blank();
   for (const std::string& file : options.files) screen.WholeLine("wrote", file);
   if (!options.next.empty()) screen.WholeLine("next", options.next);
+  return screen.TakeText();
+}
+
+std::string FormatQuality(const Profile& profile, size_t width) {
+  const Summary summary = Summarize(profile);
+  Screen screen(width, summary.events);
+  PrintLosses(profile, summary, screen);
+  PrintNotes(profile, screen);
+  if (summary.stacks.user_frames > 0) {
+    PrintNames(summary.stacks, screen);
+    PrintStacks(summary.stacks, screen);
+  }
+  PrintCost(profile, screen);
   return screen.TakeText();
 }
 

@@ -82,6 +82,10 @@ struct SummaryOptions {
 // the target hold no control characters in it.
 std::string FormatSummary(const Profile& profile, const SummaryOptions& options);
 
+// Its lines of how good the recording is and what it cost: what was lost, notes, names, stacks
+// (where there are any), cost.
+std::string FormatQuality(const Profile& profile, size_t width = 80);
+
 // Its lines of what is not in the picture: what -I and -X hid, Go's own threads where they are
 // folded to one line a group, and losses. Empty when nothing was hidden, folded or lost.
 std::string FormatHiddenAndLost(const Profile& profile, bool idle_folded, size_t width = 80);
