@@ -166,41 +166,70 @@ static __always_inline struct tcp_row *row_of(const struct sock *sk)
 	return bpf_map_lookup_elem(&rows, &key);
 }
 
-static __always_inline void read_totals(const struct sock *sk, struct tcp_totals *totals)
-{
-	const struct tcp_sock *tcp = (const struct tcp_sock *)sk;
-	u64 ended = BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1;
+/*
+ * Reading by way of a helper costs as much as all else of a row together. It is for sockets that were found by their
+ * address; a tracepoint's own can be read like memory of ours.
+ */
+#define PLAIN(pointer, member) ((pointer)->member)
+#define PROBED(pointer, member) BPF_CORE_READ(pointer, member)
 
-	totals->bytes_sent = BPF_CORE_READ(tcp, bytes_sent);
-	totals->bytes_retrans = BPF_CORE_READ(tcp, bytes_retrans);
-	totals->bytes_received = BPF_CORE_READ(tcp, bytes_received);
-	if (totals->bytes_received)
-		totals->bytes_received -= ended;
-	totals->retrans = BPF_CORE_READ(tcp, total_retrans);
-	totals->data_segs_out = BPF_CORE_READ(tcp, data_segs_out);
-	totals->srtt_us = BPF_CORE_READ(tcp, srtt_us) >> 3;
-	totals->receiver_limited = BPF_CORE_READ(tcp, chrono_stat[TCP_CHRONO_RWND_LIMITED - 1]);
-	if (BPF_CORE_READ_BITFIELD_PROBED(tcp, chrono_type) == TCP_CHRONO_RWND_LIMITED)
-		totals->receiver_limited += (u32)bpf_jiffies64() - BPF_CORE_READ(tcp, chrono_start);
+#define READ_TOTALS(READ, sk, tcp, totals)                                                            \
+	do {                                                                                          \
+		(totals)->bytes_sent = READ(tcp, bytes_sent);                                         \
+		(totals)->bytes_retrans = READ(tcp, bytes_retrans);                                   \
+		(totals)->bytes_received = READ(tcp, bytes_received);                                 \
+		if ((totals)->bytes_received)                                                         \
+			(totals)->bytes_received -= READ(sk, __sk_common.skc_flags) >> SOCK_DONE & 1; \
+		(totals)->retrans = READ(tcp, total_retrans);                                         \
+		(totals)->data_segs_out = READ(tcp, data_segs_out);                                   \
+		(totals)->srtt_us = READ(tcp, srtt_us) >> 3;                                          \
+		(totals)->receiver_limited = READ(tcp, chrono_stat[TCP_CHRONO_RWND_LIMITED - 1]);     \
+		if (BPF_CORE_READ_BITFIELD_PROBED(tcp, chrono_type) == TCP_CHRONO_RWND_LIMITED)       \
+			(totals)->receiver_limited += (u32)bpf_jiffies64() - READ(tcp, chrono_start); \
+	} while (0)
+
+/* `tcp`: the same socket as a tracepoint gives it; NULL: it was found by its address. */
+static __always_inline void read_totals(const struct sock *sk, struct tcp_sock *tcp, struct tcp_totals *totals)
+{
+	if (tcp)
+		READ_TOTALS(PLAIN, sk, tcp, totals);
+	else
+		READ_TOTALS(PROBED, sk, (const struct tcp_sock *)sk, totals);
 }
 
 /* Jiffies since data was sent or came. */
-static __always_inline u32 idle_ticks(const struct sock *sk)
+static __always_inline u32 idle_ticks(const struct sock *sk, struct tcp_sock *tcp)
 {
-	u32 now = bpf_jiffies64(), came = BPF_CORE_READ((struct inet_connection_sock *)sk, icsk_ack.lrcvtime);
-	u32 sent = now - BPF_CORE_READ((struct tcp_sock *)sk, lsndtime);
+	u32 now = bpf_jiffies64(), came, sent;
 
+	if (tcp) {
+		came = ((struct inet_connection_sock *)tcp)->icsk_ack.lrcvtime;
+		sent = now - tcp->lsndtime;
+	} else {
+		came = BPF_CORE_READ((const struct inet_connection_sock *)sk, icsk_ack.lrcvtime);
+		sent = now - BPF_CORE_READ((const struct tcp_sock *)sk, lsndtime);
+	}
 	return came && now - came < sent ? now - came : sent;
 }
 
-static __always_inline void read_addresses(const struct sock *sk, struct tcp_row *row)
+#define READ_ENDS(READ, sk, row)                                                         \
+	do {                                                                             \
+		(row)->family = READ(sk, __sk_common.skc_family);                        \
+		(row)->local_port = READ(sk, __sk_common.skc_num);                       \
+		(row)->remote_port = __builtin_bswap16(READ(sk, __sk_common.skc_dport)); \
+	} while (0)
+
+static __always_inline void read_addresses(const struct sock *sk, struct tcp_sock *tcp, struct tcp_row *row)
 {
 	const struct sock_common *common = &sk->__sk_common;
 
-	row->family = BPF_CORE_READ(common, skc_family);
-	row->local_port = BPF_CORE_READ(common, skc_num);
-	row->remote_port = __builtin_bswap16(BPF_CORE_READ(common, skc_dport));
-	row->netns = BPF_CORE_READ(common, skc_net.net, ns.inum);
+	if (tcp) {
+		READ_ENDS(PLAIN, sk, row);
+		row->netns = common->skc_net.net->ns.inum;
+	} else {
+		READ_ENDS(PROBED, sk, row);
+		row->netns = BPF_CORE_READ(common, skc_net.net, ns.inum);
+	}
 	if (row->family == AF_INET6 && bpf_core_field_exists(common->skc_v6_daddr)) {
 		bpf_core_read(row->local, sizeof(row->local), &common->skc_v6_rcv_saddr);
 		bpf_core_read(row->remote, sizeof(row->remote), &common->skc_v6_daddr);
@@ -232,7 +261,7 @@ static __always_inline void emit_row(struct tcp_row *row)
 }
 
 /* A new row for a socket; a row that it has already ends. NULL when there is no room. */
-static __always_inline struct tcp_row *begin_row(const struct sock *sk, u64 now, u32 role)
+static __always_inline struct tcp_row *begin_row(const struct sock *sk, struct tcp_sock *tcp, u64 now, u32 role)
 {
 	u64 key = (u64)sk;
 	struct tcp_row *row = bpf_map_lookup_elem(&rows, &key);
@@ -247,13 +276,14 @@ static __always_inline struct tcp_row *begin_row(const struct sock *sk, u64 now,
 	row->id = __sync_fetch_and_add(&last_id, 1) + 1;
 	row->role = role;
 	row->open_ns = now;
-	read_addresses(sk, row);
-	read_totals(sk, &row->baseline);
+	read_addresses(sk, tcp, row);
+	read_totals(sk, tcp, &row->baseline);
 	row->last = row->baseline;
 	row->seen_retrans = row->baseline.retrans;
 	row->seen_retrans_bytes = row->baseline.bytes_retrans;
 	if (follow_turns)
-		begin_turns(BPF_CORE_READ((struct tcp_sock *)sk, write_seq), row->baseline.bytes_received, &row->turns);
+		begin_turns(tcp ? tcp->write_seq : BPF_CORE_READ((struct tcp_sock *)sk, write_seq),
+			    row->baseline.bytes_received, &row->turns);
 	return row;
 }
 
@@ -298,26 +328,26 @@ static __always_inline struct listener *listener_of(const struct sock *sk)
 	return bpf_map_lookup_elem(&listeners, &key);
 }
 
-static __always_inline void close_row(const struct sock *sk, struct tcp_row *row)
+static __always_inline void close_row(const struct sock *sk, struct tcp_sock *tcp, struct tcp_row *row)
 {
 	if (row->closed_ns)
 		return;
 	row->closed_ns = bpf_ktime_get_ns();
 	if (!row->error)
 		row->error = BPF_CORE_READ(sk, sk_err);
-	read_totals(sk, &row->last);
+	read_totals(sk, tcp, &row->last);
 	if (!row->end)
-		row->idle = idle_ticks(sk);
+		row->idle = idle_ticks(sk, tcp);
 	if (row->role == TCP_ROLE_LISTENER)
 		remove_listener(row);
 }
 
-static __always_inline void note_end(const struct sock *sk, struct tcp_row *row, u8 end)
+static __always_inline void note_end(const struct sock *sk, struct tcp_sock *tcp, struct tcp_row *row, u8 end)
 {
 	if (row->end)
 		return;
 	row->end = end;
-	row->idle = idle_ticks(sk);
+	row->idle = idle_ticks(sk, tcp);
 }
 
 /* --- states ------------------------------------------------------------------------------------------------------ */
@@ -333,7 +363,8 @@ int BPF_PROG(tcp_opened, const struct sock *sk, const int oldstate, const int ne
 	task = bpf_get_current_task_btf();
 	if (!is_target(task->tgid) || !is_tcp(sk))
 		return 0;
-	row = begin_row(sk, bpf_ktime_get_ns(), newstate == TCP_LISTEN ? TCP_ROLE_LISTENER : TCP_ROLE_OPENED);
+	row = begin_row(sk, bpf_skc_to_tcp_sock((void *)sk), bpf_ktime_get_ns(),
+			newstate == TCP_LISTEN ? TCP_ROLE_LISTENER : TCP_ROLE_OPENED);
 	if (!row)
 		return 0;
 	name_owner(task, row);
@@ -345,7 +376,7 @@ int BPF_PROG(tcp_opened, const struct sock *sk, const int oldstate, const int ne
 }
 
 /* A connection to a port that a target listens on. Nobody has it yet: it is its listener's. */
-static __always_inline void child_established(const struct sock *sk, u16 flags)
+static __always_inline void child_established(const struct sock *sk, struct tcp_sock *tcp, u16 flags)
 {
 	struct listener *listener = listener_of(sk);
 	struct tcp_row *row, *parent;
@@ -354,7 +385,7 @@ static __always_inline void child_established(const struct sock *sk, u16 flags)
 	if (!listener)
 		return;
 	now = bpf_ktime_get_ns();
-	row = begin_row(sk, now, TCP_ROLE_ACCEPTED);
+	row = begin_row(sk, tcp, now, TCP_ROLE_ACCEPTED);
 	if (!row)
 		return;
 	row->flags = TCP_IN_QUEUE | flags;
@@ -397,11 +428,12 @@ int BPF_PROG(tcp_changed, const struct sock *sk, const int oldstate, const int n
 		if (row)
 			row_established(sk, row);
 		else if (oldstate == TCP_SYN_RECV)
-			child_established(sk, 0);
+			child_established(sk, bpf_skc_to_tcp_sock((void *)sk), 0);
 	} else if (row && newstate == TCP_CLOSE) {
-		close_row(sk, row);
+		close_row(sk, bpf_skc_to_tcp_sock((void *)sk), row);
 	} else if (row) {
-		note_end(sk, row, newstate == TCP_FIN_WAIT1 ? TCP_END_FIN_SENT : TCP_END_FIN_RECEIVED);
+		note_end(sk, bpf_skc_to_tcp_sock((void *)sk), row,
+			 newstate == TCP_FIN_WAIT1 ? TCP_END_FIN_SENT : TCP_END_FIN_RECEIVED);
 	}
 	return 0;
 }
@@ -414,7 +446,7 @@ int BPF_PROG(tcp_destroyed, struct sock *sk)
 
 	if (!row)
 		return 0;
-	close_row(sk, row);
+	close_row(sk, bpf_skc_to_tcp_sock(sk), row);
 	emit_row(row);
 	bpf_map_delete_elem(&rows, &key);
 	return 0;
@@ -487,7 +519,7 @@ int BPF_PROG(tcp_reset_sent, const struct sock *sk)
 	if (!row)
 		return 0;
 	row->resets |= TCP_RESET_SENT;
-	note_end(sk, row, TCP_END_RESET_SENT);
+	note_end(sk, NULL, row, TCP_END_RESET_SENT);
 	return 0;
 }
 
@@ -499,9 +531,9 @@ int BPF_PROG(tcp_reset_received, struct sock *sk)
 	if (!row || sk->__sk_common.skc_state == TCP_SYN_SENT)
 		return 0;
 	row->resets |= TCP_RESET_RECEIVED;
-	if (row->turns.after_idle || idle_ticks(sk) >= ticks_a_second)
+	if (row->turns.after_idle || idle_ticks(sk, NULL) >= ticks_a_second)
 		row->resets |= TCP_RESET_AFTER_IDLE;
-	note_end(sk, row, TCP_END_RESET_RECEIVED);
+	note_end(sk, NULL, row, TCP_END_RESET_RECEIVED);
 	return 0;
 }
 
@@ -698,7 +730,7 @@ static __always_inline int on_accept(struct task_struct *task, s64 fd, u32 walke
 		return 0;
 	}
 	if (!row) {
-		row = begin_row(sk, bpf_ktime_get_ns(), TCP_ROLE_ACCEPTED);
+		row = begin_row(sk, NULL, bpf_ktime_get_ns(), TCP_ROLE_ACCEPTED);
 		if (!row)
 			return 0;
 		row->flags = TCP_START_UNKNOWN;
@@ -799,7 +831,7 @@ int find_sockets(struct bpf_iter__task_file *ctx)
 		role = TCP_ROLE_LISTENER;
 	else if (state == TCP_SYN_SENT)
 		role = TCP_ROLE_OPENED;
-	row = begin_row(sk, bpf_ktime_get_ns(), role);
+	row = begin_row(sk, NULL, bpf_ktime_get_ns(), role);
 	if (!row)
 		return 0;
 	row->flags = TCP_BEFORE_ATTACH;
@@ -846,7 +878,7 @@ int find_unowned(struct bpf_iter__tcp *ctx)
 	sk = (struct sock *)tcp;
 	if (BPF_CORE_READ(sk, sk_socket) || BPF_CORE_READ(sk, __sk_common.skc_flags) >> SOCK_DEAD & 1 || row_of(sk))
 		return 0;
-	child_established(sk, TCP_BEFORE_ATTACH | TCP_QUEUED_BEFORE);
+	child_established(sk, tcp, TCP_BEFORE_ATTACH | TCP_QUEUED_BEFORE);
 	return 0;
 }
 
@@ -885,7 +917,7 @@ int report_rows(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	/* A row that is there has its sock. */
 	if (!row->closed_ns) {
-		read_totals((struct sock *)*key, &totals);
+		read_totals((struct sock *)*key, NULL, &totals);
 		row->last = totals;
 	}
 	bpf_seq_write(ctx->meta->seq, row, sizeof(*row));
