@@ -170,6 +170,40 @@ def retransmits_are_the_kernels():
             server.stop()
 
 
+def kinds_are_the_kernels():
+    """Why segments were sent again: fast, for the tail's loss, by time-out, as the kernel counts these."""
+    def counts(link):
+        names, values = [line.split() for line in link.inside(link.client, "cat", "/proc/net/netstat").splitlines()
+                         if line.startswith("TcpExt:")]
+        return dict(zip(names[1:], map(int, values[1:])))
+    with Link() as link:
+        link.segments_by_one()
+        server = link.start(link.server, h.testprog("connections"))
+        client = link.start(link.client, h.testprog("connections"))
+        order(server, f"listen {PORT}")
+        # Every 20th of many; one that nothing follows; three of four in a row.
+        for loss, sends in (("numgen inc mod 20 == 10", [1_000_000]), ("numgen inc mod 1000 == 3", [500] * 6),
+                            ("numgen inc mod 4 != 0", [500] * 3)):
+            link.drop(link.server, f"tcp dport {PORT} meta length > 100 {loss} counter drop")
+            before = counts(link), link.resent(link.client)
+            with recording(client.pid) as box:
+                h.check(order(client, f"hold a {SERVER4} {PORT}")["error"] == 0, "no connection")
+                for size in sends:
+                    order(client, f"send a {size}", 60)
+                after = counts(link), link.resent(link.client)
+                order(client, "close")
+                time.sleep(0.2)
+            kernel = {name: after[0][name] - before[0][name]
+                      for name in ("TCPFastRetrans", "TCPTimeouts", "TCPLossProbes", "TCPSlowStartRetrans")}
+            ours = {kind: box.result.segments(client.pid, kind=kind) for kind in ("fast", "timeout", "tail loss probe")}
+            print(f"  {loss}: kernel {kernel}, ours {ours}", flush=True)
+            h.check(ours["fast"] == kernel["TCPFastRetrans"] and ours["tail loss probe"] == kernel["TCPLossProbes"] and
+                    ours["timeout"] == kernel["TCPTimeouts"] + kernel["TCPSlowStartRetrans"] and
+                    box.result.segments(client.pid) == after[1] - before[1], f"\n{box.result.lines()}")
+        client.stop()
+        server.stop()
+
+
 # ---- 2. counts ----
 
 def every_connect_is_counted():
@@ -354,6 +388,29 @@ def retransmits_are_on_the_openers_path():
         server.stop()
 
 
+def nobody_who_was_interrupted_is_charged():
+    """All CPUs are busy with another process when segments are sent again from timers and interrupts."""
+    with Link() as link:
+        server = link.start(link.server, h.testprog("connections"))
+        client = link.start(link.client, h.testprog("connections"))
+        order(server, f"listen {PORT}")
+        busy = [h.Program("/usr/bin/python3", "-c", "print('ready', flush=True)\nwhile True: pass").ready()
+                for _ in range(os.cpu_count() + 1)]
+        link.drop(link.server, f"tcp dport {PORT} meta length > 100 numgen inc mod 10 == 5 drop")
+        before = link.resent(link.client)
+        with recording(client.pid, server.pid, *(one.pid for one in busy)) as box:
+            h.check(order(client, f"hold b {SERVER4} {PORT}")["error"] == 0, "no connection")
+            order(client, "send b 500000", 120)
+            after = link.resent(link.client)
+        ours = box.result.segments(client.pid, "path_b")
+        print(f"  kernel {after - before}, ours on the opener's path {ours}", flush=True)
+        h.check(after - before > 10, "there was too little loss to tell")
+        h.check(ours == after - before and {s.pid for s in box.result.retrans.samples} == {client.pid},
+                f"\n{box.result.lines()}")
+        for program in (*busy, client, server):
+            program.stop()
+
+
 # ---- 5. in flight ----
 
 def in_flight_at_both_ends():
@@ -396,6 +453,24 @@ def nobody_accepts():
         h.check(len(samples) == 1 and samples[0].count == 3 and samples[0].reason == "accept queue (unfinished)" and
                 samples[0].labels.get("open") == "true" and "begin_listening" in samples[0].user_names and
                 samples[0].time > 3 * 250_000_000, f"\n{box.result.lines()}")
+        client.stop()
+        server.stop()
+
+
+def queued_before_attach():
+    """What waited in the accept queue already is found inside its network namespace."""
+    with Link() as link:
+        server = link.start(link.server, h.testprog("connections"))
+        client = link.start(link.client, h.testprog("connections"))
+        order(server, f"queue {PORT}")
+        for path in "abc":
+            h.check(order(client, f"hold {path} {SERVER4} {PORT}")["error"] == 0, "no connection")
+        with recording(server.pid) as box:
+            time.sleep(0.5)
+        samples = box.result.tcp.samples
+        h.check(len(samples) == 1 and samples[0].count == 3 and samples[0].reason == "accept queue (unfinished)" and
+                samples[0].time > 3 * 450_000_000, f"\n{box.result.lines()}")
+        no_loss(box.result)
         client.stop()
         server.stop()
 
@@ -494,7 +569,69 @@ def connect_latency_is_the_programs():
     h.up_to_three_times(attempt)
 
 
+# Prints, for each peer's address, the time from its first SYN to the SYN-ACK, as the packets on lo were stamped.
+PACKETS = r"""
+import json, socket, struct, sys, threading
+port = int(sys.argv[1])
+trace = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+trace.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+trace.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
+trace.bind(("lo", 0x0800))
+trace.settimeout(0.3)
+print("ready", flush=True)
+syns, took = {}, {}
+done = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.readline(), done.set()), daemon=True).start()
+while True:
+    try:
+        packet, extra, _, _ = trace.recvmsg(200, 200)
+    except TimeoutError:
+        if done.is_set():
+            break
+        continue
+    at = 20
+    if packet[9] != 6 or len(packet) < at + 14:
+        continue
+    source, target, flags = *struct.unpack("!HH", packet[at:at + 4]), packet[at + 13]
+    seconds, rest = struct.unpack("qq", extra[0][2])
+    if target == port and flags & 0x12 == 0x02:
+        syns.setdefault(packet[16:20], seconds * 10**9 + rest)
+    elif source == port and flags & 0x12 == 0x12 and packet[12:16] in syns:
+        took.setdefault(socket.inet_ntoa(packet[12:16]), seconds * 10**9 + rest - syns[packet[12:16]])
+print(json.dumps(took), flush=True)
+sys.stdin.readline()
+"""
+
+
+def connect_latency_is_the_packets():
+    """Against the time stamps of the SYN and the SYN-ACK of the same connections: within 50 us in the median. Each goes
+    to an address of its own, so that each is told."""
+    count = 100
+
+    def attempt():
+        with Link() as link:
+            server = link.start(link.client, h.testprog("connections"))
+            client = link.start(link.client, h.testprog("connections"))
+            order(server, f"listen {PORT}")
+            trace = link.start(link.client, "/usr/bin/python3", "-c", PACKETS, PORT)
+            with recording(client.pid, more=("--peers",)) as box:
+                for number in range(1, count + 1):
+                    order(client, f"connect a block 127.0.7.{number} {PORT} 1 0")
+            trace.tell()
+            packets = json.loads(trace.line())
+            ours = {re.match(r"connect ([\d.]+):", s.reason)[1]: s.time for s in box.result.tcp.samples}
+            h.check(len(ours) == count and set(ours) == set(packets), f"{len(ours)} of ours, {len(packets)} of the trace's")
+            apart = sorted(abs(ours[peer] - packets[peer]) / 1000 for peer in ours)
+            print(f"  {apart[count // 2]:.1f} us apart in the median of {count}, at most {apart[-1]:.1f}", flush=True)
+            for program in (trace, client, server):
+                program.stop()
+            return apart[count // 2] <= 50
+
+    h.up_to_three_times(attempt)
+
+
 if __name__ == "__main__":
-    h.main(retransmits_are_the_kernels, every_connect_is_counted, failures_in_c, failures_in_go,
-           without_tracefs, retransmits_are_on_the_openers_path, in_flight_at_both_ends, nobody_accepts, forked_children_accept,
-           multipath_counts_once, connect_latency_is_the_programs)
+    h.main(retransmits_are_the_kernels, kinds_are_the_kernels, every_connect_is_counted, failures_in_c, failures_in_go,
+           without_tracefs, retransmits_are_on_the_openers_path, nobody_who_was_interrupted_is_charged,
+           in_flight_at_both_ends, nobody_accepts, queued_before_attach, forked_children_accept, multipath_counts_once,
+           connect_latency_is_the_programs, connect_latency_is_the_packets)
