@@ -4,11 +4,16 @@
  * path is a function of its own, so that its stack tells who opened the connection.
  *
  *   connect PATH HOW HOST PORT COUNT TIMEOUT_MS    PATH: a, b; HOW: block, poll. Closed again at
- * once. hold PATH HOST PORT                            connects and keeps it begin PATH HOST PORT
- * begins to connect, does not wait, keeps it send PATH BYTES                                on the
- * connection of `hold`, from a thread that opened none listen PORT accepts in a thread of its own,
- * reads what comes to its end, closes queue PORT                                     listens and
- * accepts nothing close                                          what is held
+ *                                                  once
+ *   hold PATH HOST PORT     connects and keeps it
+ *   begin PATH HOST PORT    begins to connect, does not wait, keeps it
+ *   send PATH BYTES         on the connection of `hold`, from a thread that opened none
+ *   give PATH               passes that connection to a child by SCM_RIGHTS and closes it here
+ *   fork PATH BYTES         a child sends them on that connection and ends
+ *   listen PORT             accepts in a thread of its own, reads what comes to its end, closes
+ *   prefork PORT COUNT      listens; so many children accept and echo, one connection at a time
+ *   queue PORT              listens and accepts nothing
+ *   close                   what is held
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -25,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -226,6 +232,68 @@ __attribute__((noinline)) int begin_listening(int port) {
   return listener;
 }
 
+/* The child has nothing of ours but what it is sent. */
+static pid_t give(int fd) {
+  int pair[2];
+  char byte = 0, control[CMSG_SPACE(sizeof(fd))] = {};
+  struct iovec data = {&byte, 1};
+  struct msghdr message = {
+      .msg_iov = &data, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)};
+  if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair)) return -1;
+  pid_t child = fork();
+  if (child == 0) {
+    close(fd);
+    if (write(pair[1], "", 1) != 1 || recvmsg(pair[1], &message, 0) != 1 ||
+        write(pair[1], "", 1) != 1)
+      _exit(1);
+    for (;;) pause();
+  }
+  struct cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(fd));
+  memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+  if (read(pair[0], &byte, 1) != 1 || sendmsg(pair[0], &message, 0) != 1) child = -1;
+  close(fd);
+  if (read(pair[0], &byte, 1) != 1) child = -1; /* it has it */
+  return child;
+}
+
+static pid_t send_from_child(int fd, long bytes) {
+  pid_t child = fork();
+  if (child == 0) {
+    struct sending sending = {fd, bytes};
+    send_all(&sending);
+    _exit(sending.bytes != 0);
+  }
+  int status = 1;
+  waitpid(child, &status, 0);
+  return status ? -1 : child;
+}
+
+static void echo_all(int listener) {
+  for (;;) {
+    int fd = accept_one(listener);
+    char buffer[4096];
+    ssize_t got;
+    while ((got = read(fd, buffer, sizeof(buffer))) > 0)
+      if (write(fd, buffer, got) != got) break;
+    close(fd);
+  }
+}
+
+static void prefork(int listener, long count) {
+  printf("{\"pids\": [");
+  fflush(stdout); /* the children must not say it again */
+  for (long i = 0; i < count; i++) {
+    pid_t child = fork();
+    if (child == 0) echo_all(listener);
+    printf("%s%d", i ? ", " : "", child);
+    fflush(stdout);
+  }
+  printf("]}\n");
+}
+
 int main(void) {
   char line[256], path, how[16], host[64];
   int port, timeout_ms;
@@ -258,6 +326,13 @@ int main(void) {
       pthread_create(&thread, NULL, accept_all, (void*)(intptr_t)listener);
       pthread_detach(thread);
       puts("{}");
+    } else if (sscanf(line, "give %c", &path) == 1) {
+      printf("{\"pid\": %d}\n", give(held[(unsigned char)path]));
+      held[(unsigned char)path] = -1;
+    } else if (sscanf(line, "fork %c %ld", &path, &count) == 2) {
+      printf("{\"pid\": %d}\n", send_from_child(held[(unsigned char)path], count));
+    } else if (sscanf(line, "prefork %d %ld", &port, &count) == 2) {
+      prefork(begin_listening(port), count);
     } else if (sscanf(line, "queue %d", &port) == 1) {
       begin_listening(port);
       puts("{}");
