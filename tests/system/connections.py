@@ -290,6 +290,29 @@ def ends_and_time_wait():
         server.stop()
 
 
+def time_wait_after_the_end():
+    """What is in TIME_WAIT outlives its process, which may have been the last in its network namespace to close one: in
+    the recorder's own namespace, and in another where somebody else is left."""
+    with tcp.Link() as link:
+        for name in (None, link.client):
+            inside = ("ip", "netns", "exec", name) if name else ()
+            server, stays, *ends = (h.Program(*inside, "/usr/bin/python3", "-c", *words).ready() for words in (
+                (ENDING_SERVER, PORT + 2), *[(ENDING_CLIENT,)] * 4))
+            taken = net.Net("-p", ",".join(str(one.pid) for one in (stays, *ends)), "-d", "0")
+            for one in (stays, *ends):
+                tcp.order(one, json.dumps(["127.0.0.1", "127.0.0.1", PORT + 2, "u", 2]))
+            for one in ends:
+                one.stop()
+            time.sleep(0.3)
+            taken.end()
+            waits = {row["process"]: row["time_wait"] for row in taken.peers}
+            print(f"  {waits}", flush=True)
+            h.check(waits == {f"python3 ({one.pid})": 2 for one in (stays, *ends)}, f"{waits}\n{taken.lines()}")
+            nothing_lost(taken)
+            stays.stop()
+            server.stop()
+
+
 # ---- failures ----
 
 def each_failure_once():
@@ -337,4 +360,5 @@ def each_failure_once():
 
 
 if __name__ == "__main__":
-    h.main(passed_and_forked, pre_forked_children_accept, first_bytes_and_turns, ends_and_time_wait, each_failure_once)
+    h.main(passed_and_forked, pre_forked_children_accept, first_bytes_and_turns, ends_and_time_wait,
+           time_wait_after_the_end, each_failure_once)

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -29,6 +31,7 @@ constexpr uint64_t kRaceEndNs = 100'000'000;
 constexpr uint64_t kRaceStartNs = 3'000'000'000;
 
 constexpr size_t kMostNamespaces = 64;
+constexpr size_t kMostInNamespace = 64;
 constexpr size_t kMostHeld = 1 << 16;  // connections with another holder, at the end
 
 constexpr char kBeforeAttach[] = "opened before attach";
@@ -171,8 +174,11 @@ void Tcp::AddToGroup(const tcp_row& row, ConnectionSums* sums) {
     facts.holders = found->second;
   if (row.holder_tgid) facts.holders.insert(ProcessName(row.holder_comm, row.holder_tgid));
   groups_.Add(row, facts, sums);
-  if (row.end == TCP_END_FIN_SENT && namespaces_.size() < kMostNamespaces)
-    namespaces_[row.netns] = row.space.tgid;
+  if (row.end != TCP_END_FIN_SENT ||
+      (namespaces_.size() >= kMostNamespaces && !namespaces_.contains(row.netns)))
+    return;
+  std::set<uint32_t>& inside = namespaces_[row.netns];
+  if (inside.size() < kMostInNamespace) inside.insert(row.space.tgid);
 }
 
 void Tcp::FindHolders() {
@@ -200,9 +206,14 @@ void Tcp::FindQueued() {
 }
 
 void Tcp::FindTimeWaits() {
-  for (const auto& [netns, tgid] : namespaces_) {
-    const auto pid = pids_->FromKernel(tgid);
-    const auto waits = pid ? probe_->FindUnowned(*pid) : absl::NotFoundError("");
+  struct stat ours = {};
+  stat("/proc/self/ns/net", &ours);
+  for (const auto& [netns, inside] : namespaces_) {
+    absl::StatusOr<std::vector<tcp_time_wait>> waits = absl::NotFoundError("");
+    if (netns == ours.st_ino) waits = probe_->FindUnowned(static_cast<uint32_t>(getpid()));
+    for (auto tgid = inside.begin(); !waits.ok() && tgid != inside.end(); ++tgid) {
+      if (const auto pid = pids_->FromKernel(*tgid)) waits = probe_->FindUnowned(*pid);
+    }
     if (!waits.ok()) {
       ++namespaces_not_read_;
       continue;

@@ -126,7 +126,8 @@ class Tcp {
   std::map<SumKey, Sum> sums_;
   ConnectionGroups groups_;
   absl::flat_hash_map<uint64_t, std::set<std::string>> holders_;  // at the end, by row id
-  std::map<uint32_t, uint32_t> namespaces_;  // network namespaces of ended connections: a pid
+  // Network namespaces of ended connections: processes in them, of which some may have ended.
+  std::map<uint32_t, std::set<uint32_t>> namespaces_;
   uint64_t namespaces_not_read_ = 0;
   uint64_t peers_not_kept_ = 0;
   uint64_t ownerless_ = 0;  // in an accept queue whose listener is not known
