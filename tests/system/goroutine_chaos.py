@@ -191,6 +191,38 @@ def never_ran_until_it_ended():
     h.check(200 <= count <= 210, f"{count} never ran, the 200 that wait are right")
 
 
+def joins_those_that_never_ran():
+    """A leak: goroutines that come to stand where others stand that never ran. Their time is their own, and counted."""
+    version, root = g.newest_toolchain()
+    target = h.Program(h.build_go("many", version, root)).ready()
+
+    def grow(count):
+        target.tell(f"grow {count}")
+        h.check(target.line(60) == "done", f"grow {count}")
+    grow(200)
+    out = h.scratch() / "out.json"
+    recorder = h.Recorder("-p", target.pid, "-e", "goroutine", "--budget", "30%", "-d", "0", "-o", out).wait_began()
+    born = []
+    for count in (220, 240, 260, 280, 300):
+        time.sleep(0.4)
+        born.append(time.monotonic())
+        grow(count)
+    time.sleep(0.4)
+    ended = time.monotonic()
+    recorder.interrupt()
+    recorder.expect(0)
+    target.stop()
+    result = h.Result(out, "goroutine")
+    parked = [s for s in result.samples if {"main.shallow", "main.deep"} & set(s.names)]
+    hung = [s for s in parked if "[never ran]" in s.names]
+    came = [s for s in parked if "[never ran]" not in s.names]
+    h.check(h.within(sum(s.time for s in hung), 200 * result.raw["duration_ns"], 0.01, "those that never ran"), "never ran")
+    wanted = sum(20 * (ended - moment) for moment in born)
+    h.check(h.within(sum(s.time for s in came), wanted * 1e9, 0.05, "those that came"), "newcomers' time")
+    counts = [sum(s.count for s in part) for part in (hung, came)]
+    h.check(counts == [200, 100], f"{counts} waits, not 200 and 100")
+
+
 def hung_in_a_system_call():
     """A goroutine that hangs in a system call, or in C, never ran: its thread was not switched. One that is released
     meanwhile did."""
@@ -534,6 +566,6 @@ def memory_can_be_written():
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     h.main(memory_can_be_written, target_exits, target_exits_at_any_moment, stopped, frozen,
-           never_ran_until_it_ended, hung_in_a_system_call, root_of_its_own, executable_gone, grows,
+           never_ran_until_it_ended, joins_those_that_never_ran, hung_in_a_system_call, root_of_its_own, executable_gone, grows,
            two_runtimes, go_library_in_another_program, not_go, threads_that_ran, sleep_after_a_stop,
            spinner, liars, random_words)

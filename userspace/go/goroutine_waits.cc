@@ -92,6 +92,8 @@ void GoroutineWaits::Begin() {
           snapshots_[i].goroutines, runtime.offsets, space_->memory(), threads);
     }
   }
+  waits_ = 0;
+  for (size_t i = 0; i < runtimes_.size(); ++i) CountWaitsAtStart(runtimes_[i], snapshots_[i]);
   start_ns_ = ClockNs(CLOCK_MONOTONIC);
   const uint64_t deadline_ns = options_.duration_ns ? start_ns_ + options_.duration_ns : 0;
   const double budget =
@@ -130,6 +132,25 @@ absl::Status GoroutineWaits::Tick() {
   return absl::OkStatus();
 }
 
+// A wait that goes on when the recording begins is one that was seen. System calls that look alike
+// are counted by looks.
+void GoroutineWaits::CountWaitsAtStart(Runtime& runtime, const Snapshot& snapshot) {
+  runtime.sums.clear();
+  runtime.index.clear();
+  runtime.sum_at.assign(snapshot.goroutines.size(), kNoSum);
+  if (runtime.creator_stacks) FindCreators(runtime, snapshot);
+  for (size_t place = 0; place < snapshot.goroutines.size(); ++place) {
+    const Goroutine& goroutine = snapshot.goroutines[place];
+    const auto words = WordsOf(runtime, goroutine);
+    if (!words || (*words == kSyscallWords && !runtime.census->tells_system_calls_apart()))
+      continue;
+    Sum& sum = runtime.sums[SumOf(runtime, goroutine, place, *words)];
+    ++sum.waits;
+    sum.at_start += goroutine.since_first_take;
+    ++waits_;
+  }
+}
+
 void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double stands_for_ns) {
   const double time_ns = stands_for_ns * snapshot.weight;
   runtime.sum_at.resize(snapshot.goroutines.size(), kNoSum);
@@ -140,6 +161,7 @@ void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double sta
     if (!words) continue;
     Sum& sum = runtime.sums[SumOf(runtime, goroutine, place, *words)];
     sum.time_ns += time_ns;
+    if (goroutine.since_first_take) sum.since_start_ns += time_ns;
     reasons_[*words].count += snapshot.weight;
     if (goroutine.same_wait && sum.waits > 0) continue;
     ++sum.waits;
@@ -414,7 +436,8 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
   // What is known of a program that is gone is known of the time that its snapshots stand for.
   const double whole_ns = blind_ns_ ? std::min(covered_ns_, until_ns) : until_ns;
   std::vector<Sum> sums;
-  std::vector<double> others;  // parallel to `sums`
+  std::vector<double> others;         // parallel to `sums`
+  std::vector<uint64_t> other_waits;  // likewise
   const auto add = [&](const Sum& sum, Sample* sample) {
     if (sum.measured) {
       sample->never_ran = sum.never_ran > 0;
@@ -423,10 +446,10 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
       event->samples.push_back(*sample);
       return;
     }
-    const double others_ns = others[static_cast<size_t>(&sum - sums.data())];
-    if (sum.waits > sum.looks_at_those && others_ns >= 0) {
-      sample->values = {static_cast<int64_t>(Rounded(others_ns)),
-                        static_cast<int64_t>(sum.waits - sum.looks_at_those)};
+    const auto place = static_cast<size_t>(&sum - sums.data());
+    if (other_waits[place] > 0 && others[place] >= 0.5) {
+      sample->values = {static_cast<int64_t>(Rounded(others[place])),
+                        static_cast<int64_t>(other_waits[place])};
       event->samples.push_back(*sample);
     }
     if (sum.never_ran == 0) return;
@@ -438,6 +461,7 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
   for (const Runtime& runtime : runtimes_) {
     sums = SumsToShow(runtime);
     others = TimesOfThoseThatRan(sums);
+    other_waits = WaitsOfThoseThatRan(sums);
     AddSamples(runtime, sums, space, add, recording);
     for (RuntimeHistogram& histogram :
          Between(runtime.counts_at_start, runtime.counts_at_end, runtime.census->runtime().minor)) {
@@ -454,26 +478,27 @@ void GoroutineWaits::Fill(SpaceIndex space, RecordedEvent* event, Recording* rec
 // or its creator stood elsewhere. Negative: nothing is left of such a one.
 std::vector<double> GoroutineWaits::TimesOfThoseThatRan(const std::vector<Sum>& sums) const {
   std::vector<double> times;
-  std::map<std::tuple<GoStackIndex, uint32_t, uint64_t, GoLabelsIndex>, std::vector<size_t>> alike;
+  std::map<Wait, std::vector<size_t>> alike;
   std::vector<size_t> short_ones;
-  const auto wait_of = [](const Key& key) {
-    return std::make_tuple(key.stack, key.words, key.created_at, key.labels);
-  };
   for (const Sum& sum : sums) {
-    const double time_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
+    double time_ns = sum.time_ns - static_cast<double>(sum.never_ran) * covered_ns_;
+    // None of those that waited at the start has run: what is left is known without the noise of
+    // the snapshots' choice.
+    const bool apart = sum.key.words != kSyscallWords && sum.at_start == sum.never_ran;
+    if (apart) time_ns = sum.time_ns - sum.since_start_ns;
     if (time_ns < 0 && !sum.measured) {
       short_ones.push_back(times.size());
-      alike[wait_of(sum.key)];
+      alike[WaitOf(sum.key)];
     }
     times.push_back(time_ns);
   }
   if (short_ones.empty()) return times;
   for (size_t i = 0; i < times.size(); ++i) {
-    const auto it = alike.find(wait_of(sums[i].key));
+    const auto it = alike.find(WaitOf(sums[i].key));
     if (it != alike.end() && times[i] > 0 && !sums[i].measured) it->second.push_back(i);
   }
   for (const size_t i : short_ones) {
-    for (const size_t other : alike[wait_of(sums[i].key)]) {
+    for (const size_t other : alike[WaitOf(sums[i].key)]) {
       if (times[i] >= 0 || times[other] <= 0) continue;
       const double taken = std::min(times[other], -times[i]);
       times[i] += taken;
@@ -483,6 +508,27 @@ std::vector<double> GoroutineWaits::TimesOfThoseThatRan(const std::vector<Sum>& 
     times[i] = 0;
   }
   return times;
+}
+
+// By sum: waits of goroutines that did run. A goroutine that never did is counted in the sum where
+// it was first seen, which another peer or creator of the same wait may have.
+std::vector<uint64_t> GoroutineWaits::WaitsOfThoseThatRan(const std::vector<Sum>& sums) {
+  std::map<Wait, std::pair<uint64_t, uint64_t>> alike;  // waits; of them those that never ran
+  for (const Sum& sum : sums) {
+    auto& [waits, never_ran] = alike[WaitOf(sum.key)];
+    waits += sum.waits;
+    never_ran += sum.looks_at_those;
+  }
+  std::vector<uint64_t> left;
+  for (const Sum& sum : sums) {
+    const auto& [waits, never_ran] = alike[WaitOf(sum.key)];
+    if (waits <= never_ran) {
+      left.push_back(0);
+    } else {
+      left.push_back(sum.waits > sum.looks_at_those ? sum.waits - sum.looks_at_those : 1);
+    }
+  }
+  return left;
 }
 
 void GoroutineWaits::NotePeers(Recording* recording) const {

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "userspace/go/census.h"
@@ -130,10 +131,17 @@ class GoroutineWaits {
                         key.creator);
     }
   };
+  // A key without what may come to be known of a wait while it goes on.
+  using Wait = std::tuple<GoStackIndex, uint32_t, uint64_t, GoLabelsIndex>;
+  static Wait WaitOf(const Key& key) {
+    return {key.stack, key.words, key.created_at, key.labels};
+  }
   struct Sum {
     Key key;
     double time_ns = 0;
+    double since_start_ns = 0;    // of time_ns: of waits that the recording began with
     uint64_t waits = 0;           // that were seen
+    uint64_t at_start = 0;        // of `waits`, those that the recording began with
     uint64_t never_ran = 0;       // goroutines
     uint64_t looks_at_those = 0;  // of `waits`, those that are really one wait of one of them
     bool measured = false;  // time_ns is not an estimate, nor that of those that never ran apart
@@ -171,6 +179,7 @@ class GoroutineWaits {
       : space_(std::move(space)), options_(options) {}
   absl::Status Take(double share);
   void FindCreators(Runtime& runtime, const Snapshot& snapshot);
+  void CountWaitsAtStart(Runtime& runtime, const Snapshot& snapshot);
   void Book(Runtime& runtime, const Snapshot& snapshot, double stands_for_ns);
   uint32_t SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place, uint32_t words);
   std::optional<uint32_t> WordsOf(const Runtime& runtime, const Goroutine& goroutine) const;
@@ -187,6 +196,7 @@ class GoroutineWaits {
   void AddSamples(const Runtime& runtime, const std::vector<Sum>& sums, SpaceIndex space,
                   const ValuesOf& add, Recording* recording) const;
   std::vector<double> TimesOfThoseThatRan(const std::vector<Sum>& sums) const;
+  static std::vector<uint64_t> WaitsOfThoseThatRan(const std::vector<Sum>& sums);
   void AddCensus(SpaceIndex space, Recording* recording) const;
   void NotePeers(Recording* recording) const;
 
