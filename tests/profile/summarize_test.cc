@@ -392,7 +392,7 @@ TEST(FormatSummary, ACensusOfAHostileTargetFitsTheScreen) {
     thread.name = name;
     profile.hung.push_back(thread);
   }
-  ExpectFitsScreen(FormatSummary(profile, {}), 46);
+  ExpectFitsScreen(FormatSummary(profile, {}), 48);
 }
 
 // A hostile target and a bad night: everything at once, and every name is long and full of escapes.

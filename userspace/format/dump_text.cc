@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include "userspace/format/dump.h"
@@ -22,11 +23,10 @@ std::string Place(const ProfileFrame& frame) {
   return fmt::format("{}:{}", PrintableName(frame.file), frame.line);
 }
 
-// "[chan receive, >= 5 min, locked to thread]"; the peer after the reason's first word is the
-// caller's, who printed it into `reason`.
-std::string Brackets(const DumpEntry& entry, bool with_time) {
+// "[chan receive 0xc000012340, >= 5 min, locked to thread]"
+std::string Brackets(const DumpEntry& entry, const std::string& peer, bool with_time) {
   std::string text = PrintableName(entry.reason.empty() ? entry.state : entry.reason);
-  if (!entry.peer.empty()) text += " " + PrintableName(entry.peer);
+  if (!peer.empty()) text += " " + PrintableName(peer);
   if (with_time && entry.at_least_ns)
     text += ", >= " + ShowValue(static_cast<int64_t>(*entry.at_least_ns), "ns");
   if (entry.locked) text += ", locked to thread";
@@ -98,9 +98,10 @@ class Writer {
 };
 
 std::string Heading(const DumpEntry& entry, bool threads) {
-  if (!threads) return fmt::format("goroutine {} {}:\n", entry.id, Brackets(entry, true));
+  if (!threads)
+    return fmt::format("goroutine {} {}:\n", entry.id, Brackets(entry, entry.peer, true));
   return fmt::format("thread {} ({}) {}:\n", entry.id, PrintableName(entry.name),
-                     Brackets(entry, true));
+                     Brackets(entry, entry.peer, true));
 }
 
 void AppendEach(const Dump& dump, const std::vector<const DumpEntry*>& entries, std::string& out) {
@@ -112,10 +113,10 @@ void AppendEach(const Dump& dump, const std::vector<const DumpEntry*>& entries, 
   }
 }
 
-// What makes two goroutines equal to a reader.
+// What makes two goroutines equal to a reader. Those that wait for different peers may be a leak.
 auto GroupKey(const DumpEntry& entry) {
-  return std::make_tuple(entry.stack, entry.creator, entry.reason, entry.state, entry.peer,
-                         entry.locked, entry.labels);
+  return std::make_tuple(entry.stack, entry.creator, entry.reason, entry.state, entry.locked,
+                         entry.labels);
 }
 
 std::string Ids(const std::vector<const DumpEntry*>& group) {
@@ -123,6 +124,19 @@ std::string Ids(const std::vector<const DumpEntry*>& group) {
   for (size_t i = 0; i < group.size() && i < kIdsShown; ++i)
     text += fmt::format("{}{}", i ? ", " : "", group[i]->id);
   if (group.size() > kIdsShown) text += ", ...";
+  return text;
+}
+
+// Whom the goroutines of a group wait for: each of a few, else how many they are.
+std::string Peers(const std::vector<const DumpEntry*>& group) {
+  constexpr size_t kMost = 2;
+  std::set<std::string> peers;
+  for (const DumpEntry* entry : group) peers.insert(entry->peer);
+  if (peers.size() > kMost) return fmt::format("({} different)", Thousands(peers.size()));
+  std::string text;
+  for (const std::string& peer : peers) {
+    if (!peer.empty()) text += (text.empty() ? "" : ", ") + peer;
+  }
   return text;
 }
 
@@ -157,8 +171,8 @@ void AppendGroups(const Dump& dump, const std::vector<const DumpEntry*>& entries
   for (const auto* group : groups) {
     const DumpEntry& one = *group->front();
     fmt::format_to(std::back_inserter(out), "\n{} {}{}  ({} {})\n", Counted(dump, group->size()),
-                   Brackets(one, false), Longest(*group), dump.go_version.empty() ? "tid" : "id",
-                   Ids(*group));
+                   Brackets(one, Peers(*group), false), Longest(*group),
+                   dump.go_version.empty() ? "tid" : "id", Ids(*group));
     writer.Append(one, group->size() == 1, out);
   }
 }

@@ -641,7 +641,8 @@ void GoroutineCensus::Fill(const char* g, const State& state, Goroutine* out) co
   out->sp = state.sp;
   out->pc = state.pc;
   out->wait_since = At<uint64_t>(g, offsets.g_waitsince);
-  out->created_at = At<uint64_t>(g, offsets.g_gopc);
+  // The first is the runtime's own start, whatever its gopc says.
+  out->created_at = state.id == 1 ? 0 : At<uint64_t>(g, offsets.g_gopc);
   out->start = At<uint64_t>(g, offsets.g_startpc);
   out->labels = AtIfKnown<uint64_t>(g, offsets.g_labels);
   out->locked_thread = AtIfKnown<uint64_t>(g, offsets.g_lockedm);

@@ -192,10 +192,12 @@ void GoroutineWaits::FindCreators(Runtime& runtime, const Snapshot& snapshot) {
     const GoStackIndex stack = goroutines[at].stack;
     const auto first_frame =
         runtime.creator_stacks->StandsAt(stack, runtime.census->stack(stack), goroutine.created_at);
-    if (runtime.parted.size() >= kMostParted) continue;
-    if (!first_frame) {
+    if (runtime.parted.size() + runtime.stood.size() >= kMostParted) continue;
+    // A creator that has run since may stand there again, but for another.
+    if (!first_frame || (!goroutines[at].same_wait && runtime.stood.contains(goroutine.id))) {
       runtime.parted.insert(goroutine.id);
     } else if (!runtime.parted.contains(goroutine.id)) {
+      runtime.stood.insert(goroutine.id);
       const auto [it, added] =
           runtime.creator_index.try_emplace({stack, *first_frame}, runtime.creators.size());
       if (added) runtime.creators.push_back(it->first);
@@ -637,7 +639,7 @@ void GoroutineWaits::AddCensus(SpaceIndex space, Recording* recording) const {
     if (IsMeasured(words)) continue;
     const Reason& reason = reasons_[words];
     const double time_ns = reason.sum.total() - static_cast<double>(reason.never_ran) * covered_ns_;
-    if (time_ns < 0.5) continue;
+    if (time_ns < 0.5 || ticks_ < 2) continue;  // of one snapshot nobody knows how far it is off
     Estimate estimate;
     estimate.words = reason.words;
     estimate.time_ns = Rounded(time_ns);

@@ -133,9 +133,7 @@ class GoroutineWaits {
   };
   // A key without what may come to be known of a wait while it goes on.
   using Wait = std::tuple<GoStackIndex, uint32_t, uint64_t, GoLabelsIndex>;
-  static Wait WaitOf(const Key& key) {
-    return {key.stack, key.words, key.created_at, key.labels};
-  }
+  static Wait WaitOf(const Key& key) { return {key.stack, key.words, key.created_at, key.labels}; }
   struct Sum {
     Key key;
     double time_ns = 0;
@@ -166,6 +164,7 @@ class GoroutineWaits {
     std::vector<CreatorIndex> creator_of;  // of this snapshot, by place; empty: of none
     // Goroutines whose creator was seen elsewhere: it may come back, but then to start others.
     absl::flat_hash_set<uint64_t> parted;
+    absl::flat_hash_set<uint64_t> stood;  // goroutines whose creator was seen to stand there
     absl::flat_hash_map<uint64_t, size_t> creator_at;  // of this snapshot: place by id
   };
   struct Reason {

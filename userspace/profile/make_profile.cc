@@ -354,7 +354,9 @@ class Builder {
   uint32_t Reason(uint32_t stack, const RawReason& raw) {
     if (!raw.words.empty()) {
       const bool peer = options_.peers && !raw.peer.empty();
-      return reasons_.Intern(peer ? WithPeer(raw.words, raw.peer) : raw.words);
+      const uint32_t reason = reasons_.Intern(peer ? WithPeer(raw.words, raw.peer) : raw.words);
+      if (peer) peer_of_reason_.try_emplace(reason, raw.peer);
+      return reason;
     }
     const Evidence evidence = stacks_[stack].evidence;
     auto [it, added] =
@@ -600,6 +602,8 @@ class Builder {
       sample.creator = shown[p.key.stack].creator;
       sample.never_ran = shown[p.key.stack].never_ran;
       sample.reason = reasons_.values()[p.key.reason];
+      if (const auto peer = peer_of_reason_.find(p.key.reason); peer != peer_of_reason_.end())
+        sample.peer = peer->second;
       sample.labels = LabelMap(labels_.values()[p.key.labels]);
       sample.values = std::move(p.values);
     }
@@ -625,6 +629,7 @@ class Builder {
 
   Interner<std::string> comms_;
   Interner<std::string> reasons_;
+  absl::flat_hash_map<uint32_t, std::string> peer_of_reason_;
   Interner<Labels> labels_;
   Interner<ShownStack> shown_;
   static constexpr uint32_t kNotIdle = 0;

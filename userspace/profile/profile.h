@@ -49,7 +49,8 @@ struct ProfileSample {
   std::string comm;  // first frame of a folded line
   std::vector<uint32_t>
       frames;          // indices into Profile::frames, root first; user frames, then kernel frames
-  std::string reason;  // without brackets: "futex", "IO wait"
+  std::string reason;  // without brackets: "futex", "IO wait", with --peers "IO wait 10.0.0.5:443"
+  std::string peer;    // with --peers: what of `reason` is the peer
   // "pid", "tid", "thread", and a goroutine's own, whose keys never are one of these.
   std::map<std::string, std::string> labels;
   std::vector<std::optional<int64_t>> values;  // parallel to the columns

@@ -171,6 +171,19 @@ bool WaitsForOthers(std::string_view reason) {
   return false;
 }
 
+// A lock that nobody gives back is the plainest sign of a deadlock.
+bool IsOfLock(std::string_view reason) {
+  return reason.starts_with("sync.") || reason.starts_with("semacquire");
+}
+
+// Equal sites and words together, whatever peers they wait for.
+std::string_view WordsWithoutPeer(const ProfileSample& sample) {
+  std::string_view words = sample.reason;
+  if (!sample.peer.empty() && words.ends_with(sample.peer))
+    words.remove_suffix(std::min(words.size(), sample.peer.size() + 1));
+  return words;
+}
+
 std::vector<NeverRan> NeverRanIn(const Profile& profile) {
   std::map<std::tuple<std::string, std::string, uint32_t>, uint64_t> counts;
   for (const EventProfile& event : profile.events) {
@@ -179,7 +192,8 @@ std::vector<NeverRan> NeverRanIn(const Profile& profile) {
       if (!sample.never_ran || !sample.idle.empty() || !WaitsForOthers(sample.reason)) continue;
       const uint32_t site =
           SiteOfWait(profile.frames, sample.frames, sample.own_from).value_or(kNoSite);
-      counts[{sample.comm, sample.reason, site}] += count ? ValueOf(sample, *count) : 1;
+      counts[{sample.comm, std::string(WordsWithoutPeer(sample)), site}] +=
+          count ? ValueOf(sample, *count) : 1;
     }
   }
   std::vector<NeverRan> all;
@@ -196,7 +210,29 @@ std::vector<NeverRan> NeverRanIn(const Profile& profile) {
   }
   std::stable_sort(all.begin(), all.end(),
                    [](const NeverRan& a, const NeverRan& b) { return a.count > b.count; });
-  return all;
+  // Some of those that wait for locks are named, however many wait for something else.
+  constexpr ptrdiff_t kMostLocksFirst = 2;
+  std::vector<NeverRan> locks, others;
+  for (NeverRan& one : all) {
+    const bool first = IsOfLock(one.reason) && ptrdiff_t(locks.size()) < kMostLocksFirst;
+    (first ? locks : others).push_back(std::move(one));
+  }
+  locks.insert(locks.end(), std::make_move_iterator(others.begin()),
+               std::make_move_iterator(others.end()));
+  return locks;
+}
+
+// Those that nobody is waited for by: sleepers, and goroutines that wait for ever by design.
+uint64_t OthersThatNeverRan(const Profile& profile) {
+  uint64_t sum = 0;
+  for (const EventProfile& event : profile.events) {
+    const std::optional<size_t> count = FindColumn(event, "count");
+    for (const ProfileSample& sample : event.samples) {
+      if (sample.never_ran && sample.idle.empty() && !WaitsForOthers(sample.reason))
+        sum += count ? ValueOf(sample, *count) : 1;
+    }
+  }
+  return sum;
 }
 
 uint64_t GoSchedulerTime(const EventProfile& event) {
@@ -290,12 +326,16 @@ class Screen {
   // The columns that a line's text may take.
   size_t room() const { return width_ - key_width_; }
 
-  // Cut to the width; the key of equal lines in a row is printed once.
+  // What is wider goes on in further lines, of which no word is cut that fits into one. The key of
+  // equal lines in a row is printed once.
   void Line(std::string_view key, std::string_view text) {
-    const std::string_view shown = key == last_key_ ? std::string_view() : key;
-    text_ += fmt::format("{:<{}}{}\n", Shorten(shown, key_width_ - 1), key_width_,
-                         Shorten(text, room()));
-    last_key_ = key;
+    while (text.size() > room()) {
+      const size_t end = text.rfind(' ', room());
+      if (end == std::string_view::npos || text.find_first_not_of(' ') >= end) break;
+      OneLine(key, text.substr(0, end));
+      text.remove_prefix(end + 1);
+    }
+    OneLine(key, text);
   }
 
   // Words of ours, which must not be cut: `parts` with ", " between, as many to a line as fit.
@@ -331,11 +371,27 @@ class Screen {
   std::string TakeText() { return std::move(text_); }
 
  private:
+  void OneLine(std::string_view key, std::string_view text) {
+    const std::string_view shown = key == last_key_ ? std::string_view() : key;
+    text_ += fmt::format("{:<{}}{}\n", Shorten(shown, key_width_ - 1), key_width_,
+                         Shorten(text, room()));
+    last_key_ = key;
+  }
+
   size_t width_;
   size_t key_width_ = 9;
   std::string last_key_;
   std::string text_;
 };
+
+// The words whole, the last of them, which may be a peer, cut in its middle.
+std::string ShortenReason(std::string_view reason, size_t width) {
+  const std::string whole = Shorten(reason);
+  const size_t last = whole.rfind(' ');
+  if (whole.size() <= width || last == std::string::npos || last + 3 > width)
+    return Shorten(reason, width);
+  return whole.substr(0, last + 1) + Shorten(whole.substr(last + 1), width - last - 1);
+}
 
 // What the sums of an event are counted in.
 std::string_view SampleOf(std::string_view event) {
@@ -412,7 +468,7 @@ void PrintCensuses(const Profile& profile, const Summary& summary, Screen& scree
   constexpr size_t kMostReasons = 3;
   std::vector<std::string> parts;
   for (size_t i = 0; i < std::min(estimates.size(), kMostReasons); ++i) {
-    parts.push_back(fmt::format("[{}] {} +-{}", Shorten(estimates[i].words, 18),
+    parts.push_back(fmt::format("[{}] {} +-{}", ShortenReason(estimates[i].words, 24),
                                 ShowDuration(estimates[i].time_ns),
                                 ShowDuration(estimates[i].margin_ns)));
   }
@@ -567,16 +623,17 @@ void PrintCost(const Profile& profile, Screen& screen) {
 
 void PrintHeaviest(const Summary& summary, Screen& screen) {
   const bool several = summary.events.size() > 1;
+  constexpr size_t kReason = 20;
   size_t widest = 0;
   bool estimated = false;
   for (const HeavyReason& heavy : summary.heaviest) {
     estimated |= heavy.margin_ns.has_value();
-    widest = std::max(widest, Shorten(heavy.reason, 16).size());
+    widest = std::max(widest, ShortenReason(heavy.reason, kReason).size());
   }
   for (const HeavyReason& heavy : summary.heaviest) {
-    std::string text = fmt::format("{:>6} {:>9}  {:<{}}", ShowShare(heavy.share),
-                                   ShowValue(heavy.value, heavy.unit),
-                                   fmt::format("[{}]", Shorten(heavy.reason, 16)), widest + 2);
+    std::string text = fmt::format(
+        "{:>6} {:>9}  {:<{}}", ShowShare(heavy.share), ShowValue(heavy.value, heavy.unit),
+        fmt::format("[{}]", ShortenReason(heavy.reason, kReason)), widest + 2);
     if (estimated) {
       const std::string margin =
           heavy.margin_ns ? "+-" + ShowShare(Share(*heavy.margin_ns, heavy.value)) : "";
@@ -615,8 +672,8 @@ void PrintIdle(const Summary& summary, Screen& screen) {
 }
 
 void PrintNeverRan(const Summary& summary, Screen& screen) {
-  constexpr size_t kMost = 3;
-  uint64_t others = 0;
+  constexpr size_t kMost = 4;
+  uint64_t others = summary.never_ran_elsewhere;
   for (size_t i = 0; i < summary.never_ran.size(); ++i) {
     const NeverRan& one = summary.never_ran[i];
     if (i >= kMost) {
@@ -742,6 +799,7 @@ Summary Summarize(const Profile& profile, size_t reasons) {
     summary.idle_time_ns += summary.events.back().idle_time_ns;
   }
   summary.never_ran = NeverRanIn(profile);
+  summary.never_ran_elsewhere = OthersThatNeverRan(profile);
   return summary;
 }
 

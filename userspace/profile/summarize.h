@@ -62,7 +62,9 @@ struct NeverRan {
 struct Summary {
   std::vector<EventSummary> events;
   std::vector<HeavyReason> heaviest;  // of each event, heaviest first
-  std::vector<NeverRan> never_ran;    // most first
+  // Some of those that wait for locks, then the others, most first.
+  std::vector<NeverRan> never_ran;
+  uint64_t never_ran_elsewhere = 0;   // goroutines that never ran in other waits, as asleep
   uint64_t go_scheduler_time_ns = 0;  // time of Go's own threads, in all events
   uint64_t idle_time_ns = 0;          // with --idle: of goroutines that are idle by design
   StackCounts stacks;
