@@ -138,16 +138,20 @@ void GoroutineWaits::CountWaitsAtStart(Runtime& runtime, const Snapshot& snapsho
   runtime.sums.clear();
   runtime.index.clear();
   runtime.sum_at.assign(snapshot.goroutines.size(), kNoSum);
+  runtime.sum_of.clear();
   if (runtime.creator_stacks) FindCreators(runtime, snapshot);
   for (size_t place = 0; place < snapshot.goroutines.size(); ++place) {
     const Goroutine& goroutine = snapshot.goroutines[place];
     const auto words = WordsOf(runtime, goroutine);
     if (!words || (*words == kSyscallWords && !runtime.census->tells_system_calls_apart()))
       continue;
-    Sum& sum = runtime.sums[SumOf(runtime, goroutine, place, *words)];
+    const uint32_t index = SumOf(runtime, goroutine, place, *words);
+    Sum& sum = runtime.sums[index];
     ++sum.waits;
-    sum.at_start += goroutine.since_first_take;
     ++waits_;
+    if (!goroutine.since_first_take) continue;
+    ++sum.at_start;
+    if (options_.peers || options_.created_by) runtime.sum_of[goroutine.id] = index;
   }
 }
 
@@ -159,7 +163,9 @@ void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double sta
     const Goroutine& goroutine = snapshot.goroutines[place];
     const auto words = WordsOf(runtime, goroutine);
     if (!words) continue;
-    Sum& sum = runtime.sums[SumOf(runtime, goroutine, place, *words)];
+    const uint32_t index = SumOf(runtime, goroutine, place, *words);
+    if (goroutine.since_first_take && !runtime.sum_of.empty()) MoveTo(index, goroutine, runtime);
+    Sum& sum = runtime.sums[index];
     sum.time_ns += time_ns;
     if (goroutine.since_first_take) sum.since_start_ns += time_ns;
     reasons_[*words].count += snapshot.weight;
@@ -167,6 +173,26 @@ void GoroutineWaits::Book(Runtime& runtime, const Snapshot& snapshot, double sta
     ++sum.waits;
     ++waits_;
   }
+}
+
+// A wait that the recording began with, of which more has come to be known, or less: its peer, its
+// creator. It is one wait, and all its time goes where it is now.
+void GoroutineWaits::MoveTo(uint32_t index, const Goroutine& goroutine, Runtime& runtime) {
+  const auto known = runtime.sum_of.find(goroutine.id);
+  if (known == runtime.sum_of.end() || known->second == index) return;
+  Sum& from = runtime.sums[known->second];
+  Sum& to = runtime.sums[index];
+  known->second = index;
+  const double time_ns = std::min(covered_ns_, from.since_start_ns);
+  from.time_ns -= time_ns;
+  from.since_start_ns -= time_ns;
+  to.time_ns += time_ns;
+  to.since_start_ns += time_ns;
+  if (from.at_start == 0) return;
+  --from.at_start;
+  --from.waits;
+  ++to.at_start;
+  ++to.waits;
 }
 
 // Which goroutines have a creator that still stands where it started them. One that runs, or that

@@ -157,6 +157,8 @@ class GoroutineWaits {
     std::vector<Sum> measured;
     // The sum that each place in a snapshot belonged to last time: mostly it still does.
     std::vector<uint32_t> sum_at;
+    // With --peers or --created-by: of waits that the recording began with, by goroutine id.
+    absl::flat_hash_map<uint64_t, uint32_t> sum_of;
     std::vector<uint32_t> words_of_reason;          // by wait_reason: index into words_
     std::unique_ptr<CreatorStacks> creator_stacks;  // null: creators are not asked for
     std::vector<Creator> creators;
@@ -179,6 +181,7 @@ class GoroutineWaits {
   absl::Status Take(double share);
   void FindCreators(Runtime& runtime, const Snapshot& snapshot);
   void CountWaitsAtStart(Runtime& runtime, const Snapshot& snapshot);
+  void MoveTo(uint32_t index, const Goroutine& goroutine, Runtime& runtime);
   void Book(Runtime& runtime, const Snapshot& snapshot, double stands_for_ns);
   uint32_t SumOf(Runtime& runtime, const Goroutine& goroutine, size_t place, uint32_t words);
   std::optional<uint32_t> WordsOf(const Runtime& runtime, const Goroutine& goroutine) const;

@@ -388,7 +388,8 @@ class Screen {
 std::string ShortenReason(std::string_view reason, size_t width) {
   const std::string whole = Shorten(reason);
   const size_t last = whole.rfind(' ');
-  if (whole.size() <= width || last == std::string::npos || last + 3 > width)
+  constexpr size_t kLeast = 8;  // of which something can be told
+  if (whole.size() <= width || last == std::string::npos || last + kLeast > width)
     return Shorten(reason, width);
   return whole.substr(0, last + 1) + Shorten(whole.substr(last + 1), width - last - 1);
 }
@@ -468,7 +469,7 @@ void PrintCensuses(const Profile& profile, const Summary& summary, Screen& scree
   constexpr size_t kMostReasons = 3;
   std::vector<std::string> parts;
   for (size_t i = 0; i < std::min(estimates.size(), kMostReasons); ++i) {
-    parts.push_back(fmt::format("[{}] {} +-{}", ShortenReason(estimates[i].words, 24),
+    parts.push_back(fmt::format("[{}] {} +-{}", ShortenReason(estimates[i].words, 26),
                                 ShowDuration(estimates[i].time_ns),
                                 ShowDuration(estimates[i].margin_ns)));
   }
@@ -623,7 +624,7 @@ void PrintCost(const Profile& profile, Screen& screen) {
 
 void PrintHeaviest(const Summary& summary, Screen& screen) {
   const bool several = summary.events.size() > 1;
-  constexpr size_t kReason = 20;
+  constexpr size_t kReason = 26;
   size_t widest = 0;
   bool estimated = false;
   for (const HeavyReason& heavy : summary.heaviest) {
