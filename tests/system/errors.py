@@ -194,7 +194,7 @@ def wrong_formats():
 def later_events():
     """An event of the contract that this build does not have is refused, not ignored."""
     target = sleeper()
-    for event in ("wall", "tls", "epoll"):
+    for event in ("wall", "tls", "dns"):
         refused("-p", target.pid, "-e", event, code=2, says=event)
 
 
