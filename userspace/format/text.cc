@@ -93,7 +93,7 @@ std::string PrintableName(std::string_view name) {
 }
 
 std::string CutMiddle(std::string_view name, size_t width) {
-  const std::string shown = PrintableName(name);
+  std::string shown = PrintableName(name);
   std::vector<size_t> starts;  // of each character, and the end
   for (size_t i = 0; i < shown.size(); ++i) {
     if (!IsContinuation(shown[i])) starts.push_back(i);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -37,7 +38,7 @@ void Add(const Look& look, std::string_view rule, const NetPeer& row, std::strin
 
 // "40", "2.5": a figure that is read, not computed with.
 std::string Plain(double value) {
-  if (value >= 9.95) return ShowCount(static_cast<uint64_t>(value + 0.5));
+  if (value >= 9.95) return ShowCount(static_cast<uint64_t>(std::llround(value)));
   std::string text = fmt::format("{:.1f}", value);
   if (text.ends_with(".0")) text.resize(text.size() - 2);
   return text;
