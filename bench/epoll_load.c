@@ -29,8 +29,8 @@ static void* answer(void* unused) {
   return unused;
 }
 
-/* A stack as deep as it is asked for. The innermost call works until the process ends, which compilers take for a
- * recursion without end. */
+/* A stack as deep as it is asked for. The innermost call works until the process ends, which
+ * compilers take for a recursion without end. */
 #pragma GCC diagnostic ignored "-Winfinite-recursion"
 __attribute__((noinline)) void loop(int depth, int epoll, int in, int out) {
   if (depth > 0) {
